@@ -1,0 +1,170 @@
+"""Where it is computed: what a kind of hardware and a piece of software on it have to answer.
+
+A *backend* knows one kind of hardware, an *engine* one piece of software that compiles and runs models on devices. They meet
+in `Device.address`: what the engine has to call the device. Neither imports a vendor library before it is asked to compile.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from workloads.contract import Arrays, Model, Unsupported
+
+__all__ = [
+    "Arrays", "Backend", "Device", "DeviceState", "Done", "Engine", "Facts", "Goal", "Model", "Placement", "Plan", "Presence",
+    "Session", "Setting", "Unsupported", "Values",
+]  # fmt: skip
+
+Goal = Literal["latency", "throughput"]
+Setting = str | int | float | bool
+Values = Any
+"""Arrays wherever the engine keeps them: only its own session looks inside."""
+Done = Callable[[Values, BaseException | None], None]
+
+
+@dataclass(frozen=True)
+class Device:
+    """One thing that can be measured. `name` includes the configuration, as two configurations are two devices.
+
+    `runs` is False for a target that can be compiled for but not run on here. `address` maps an engine's name to what that
+    engine calls this device ("CPUExecutionProvider", "cuda:0"); an engine that is not named cannot reach it.
+    """
+
+    backend: str
+    name: str
+    address: Mapping[str, str]
+    runs: bool = True
+
+
+@dataclass(frozen=True)
+class Presence:
+    """Whether something can be used here, and if not, why and what to do about it.
+
+    `absent`: not there, which is no fault. `no_permission` and `broken`: there, and cannot be used, which is one.
+    """
+
+    state: Literal["present", "absent", "no_permission", "broken"]
+    reason: str = ""
+    remedy: str = ""
+    devices: tuple[Device, ...] = ()
+
+
+@dataclass(frozen=True)
+class DeviceState:
+    """What the device says of itself at one moment; None has its reason in `missing`, by field name."""
+
+    clock_mhz: float | None = None
+    temperature_c: float | None = None
+    throttle_reasons: tuple[str, ...] | None = None
+    other_users: int | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a model is to be run. `options` are the user's own overrides ("threads": "1"); an unknown one is Unsupported."""
+
+    precision: str
+    batch: int
+    goal: Goal
+    mode: Literal["infer", "train"] = "infer"
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Evidence of where the work really runs: `share` of the graph (0 to 1) on `device`, and how that was read."""
+
+    device: str
+    share: float
+    proof: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What compiling came to. `settings` are the effective ones, as the engine reports them after compiling."""
+
+    settings: Mapping[str, Setting]
+    placement: Placement
+    load_ns: int
+    compile_ns: int
+
+
+class Session(ABC):
+    """A compiled model on a device. Latency is quoted for put + run + get: host memory to host memory."""
+
+    facts: Facts
+    inflight: int = 1
+    """How many overlapping submits still raise throughput."""
+
+    def put(self, arrays: Arrays) -> Values:
+        """Move inputs to the device."""
+        return arrays
+
+    @abstractmethod
+    def run(self, values: Values) -> Values:
+        """Compute; return when the device has finished."""
+
+    def get(self, values: Values) -> Arrays:
+        """Move outputs to host memory, by output name."""
+        arrays: Arrays = values
+        return arrays
+
+    def submit(self, values: Values, done: Done) -> None:
+        """Start a run and return; `done(outputs, error)` is called once, from any thread."""
+
+        def work() -> None:
+            try:
+                outputs = self.run(values)
+            except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
+                done(None, error)
+            else:
+                done(outputs, None)
+
+        self._threads.submit(work)
+
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.inflight, thread_name_prefix="submit")
+
+    def close(self) -> None:
+        """Give everything back. Subclasses that hold device memory extend this."""
+        if "_threads" in self.__dict__:
+            self._threads.shutdown(wait=True)
+
+
+class Backend(ABC):
+    """One kind of hardware, found without its vendor's library. `family` groups kinds ("asic")."""
+
+    name: str
+    family: str = ""
+
+    @abstractmethod
+    def probe(self, targets: Sequence[str] = ()) -> Presence:
+        """What is here. Never raises. `targets` are this backend's own `--target` specifications."""
+
+    def state(self, device: Device) -> DeviceState:
+        """Clocks, temperature, throttling, other users, now."""
+        reason = f"{self.name} has no reader for it"
+        return DeviceState(missing=dict.fromkeys(("clock_mhz", "temperature_c", "throttle_reasons", "other_users"), reason))
+
+
+class Engine(ABC):
+    """Software that compiles and runs models. `module` is the import it needs, never made before `compile`."""
+
+    name: str
+    by_default: bool = True
+    """False for an engine that is only measured when `--engine` names it."""
+
+    @abstractmethod
+    def available(self, device: Device) -> Presence:
+        """Whether this engine can drive `device`, from metadata only: nothing is imported."""
+
+    @abstractmethod
+    def compile(self, model: Model, plan: Plan, device: Device) -> Session:
+        """Raises Unsupported for what the engine or the device cannot do."""

@@ -1,0 +1,88 @@
+"""What the parent and a worker say to each other: JSON lines over an inherited socket, so that a vendor library may print.
+
+The parent sends one `Job`. The worker answers with events, each a flat object with a "event" key:
+
+    {"event": "phase", "phase": one of PHASES, "t_ns": CLOCK_MONOTONIC}     on entering a phase
+    {"event": "result", ...}                                                once, see `Result`
+    {"event": "unsupported", "reason": str}  or  {"event": "failed", "reason": str}   instead of a result
+
+Worker-side code needs the standard library, numpy and its engine, nothing else, and keeps to the syntax of Python 3.9.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import IO, Any
+
+PHASES = ("start", "build", "compile", "check", "warmup", "measure", "finish")
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure: until both the minimum duration and the minimum count are met, never beyond the maximum."""
+
+    warmup_max_s: float
+    min_duration_s: float
+    min_queries: int
+    max_duration_s: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """One item, as a worker needs to know it. `parts` are extra packages to discover parts in; `model` a user's own file."""
+
+    workload: str
+    technique: str
+    precision: str
+    batch: str
+    scenario: str
+    goal: str
+    backend: str
+    device: str
+    engine: str
+    effort: Effort
+    seed: int
+    samples_path: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    model: str | None = None
+
+    def to_line(self) -> str:
+        return json.dumps(asdict(self)) + "\n"
+
+    @classmethod
+    def from_line(cls, line: str) -> Job:
+        values = json.loads(line)
+        values["effort"] = Effort(**values["effort"])
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a worker measured; the fields are the record's own sections (`results/record.py`), as plain JSON values.
+
+    The samples themselves are in the file at `Job.samples_path`: little-endian int64, in order.
+    """
+
+    window: Mapping[str, Any]
+    phases: Mapping[str, Any]
+    evidence: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    versions: Mapping[str, str]
+    batch_chosen: int
+
+
+def send(stream: IO[str], event: str, **values: Any) -> None:
+    """One event, at once. NaN and infinity are refused here, where the stack still says who made them."""
+    stream.write(json.dumps({"event": event, **values}, allow_nan=False) + "\n")
+    stream.flush()
+
+
+def receive(stream: IO[str]) -> Iterator[dict[str, Any]]:
+    """Events until the other side closes; a torn last line, as a killed worker leaves it, is dropped."""
+    for line in stream:
+        if line.endswith("\n"):
+            yield json.loads(line)
