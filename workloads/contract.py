@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
     Arrays = Mapping[str, Array]
+else:  # numpy is not imported to collect cases
+    Array = Any
+    Arrays = Mapping
 
 Split = Literal["perf", "calibration", "evaluation"]
 Role = Literal["model", "ceiling_flops", "ceiling_bytes"]

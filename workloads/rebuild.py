@@ -1,0 +1,305 @@
+"""Make, or check, what is committed in `workloads/graphs/`: `python -m workloads.rebuild [--check] [NAME ...]`.
+
+Per workload: `<name>.onnx` (no weights), `<name>.json` (the manifest, see `workloads/weights.py`) and `<name>.golden.npz`
+(outputs of a float64 run). Needs torch, onnx and onnxscript. A check builds anew beside and compares operators, tensors and
+golden outputs, not bytes: another version of torch may write the same graph otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib
+import logging
+import math
+import pkgutil
+import sys
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workloads import models, weights
+from workloads.contract import TensorSpec
+from workloads.nets.initial import draw, state
+from workloads.seeded import Committed
+
+if TYPE_CHECKING:
+    from workloads.contract import Array, Arrays
+
+OPSET = 20
+"""The first with Gelu; onnxruntime 1.20 and openvino 2025.0, the oldest we support, know it."""
+FOLDED_MAX = 1024
+"""Elements of the largest constant that is computed beforehand: the file is to stay small."""
+GOLDEN_CLOSE = 1e-5
+
+
+def workloads() -> dict[str, Committed]:
+    """Every workload that has a committed graph, by name."""
+    found = {}
+    for module in pkgutil.iter_modules(models.__path__):
+        for kind in vars(importlib.import_module(f"workloads.models.{module.name}")).values():
+            if isinstance(kind, type) and issubclass(kind, Committed) and not kind.__name__.startswith("_"):
+                if not getattr(kind, "__abstractmethods__", None):
+                    workload = kind()
+                    found[workload.card.name] = workload
+    return found
+
+
+def rebuild(workload: Committed, folder: Path = weights.GRAPHS) -> None:
+    """Write the graph, the manifest and the golden outputs of one workload into `folder`."""
+    net = workload.net().eval().requires_grad_(False)
+    tensors = _tensors(workload, net)
+    _fill(net, _values(workload, tensors))
+    outputs = _forward(workload, net, 2)
+    _check_card(workload, net, tensors, outputs)
+    graph = _export(workload, net, tensors)
+    (folder / f"{workload.card.name}.onnx").write_bytes(graph.SerializeToString(deterministic=True))
+    _manifest(workload, tensors, outputs).write(folder)
+    golden = _golden(workload, net)
+    np.savez_compressed(folder / f"{workload.card.name}.golden.npz", allow_pickle=False, **golden)
+
+
+def differences(workload: Committed) -> list[str]:
+    """What a fresh rebuild has otherwise than the committed files."""
+    name = workload.card.name
+    with tempfile.TemporaryDirectory() as scratch:
+        rebuild(workload, Path(scratch))
+        old, new = weights.Manifest.read(name), weights.Manifest.read(name, Path(scratch))
+        found = [f"manifest: {field}" for field in vars(new) if getattr(old, field) != getattr(new, field)]
+        found += _graph_differences(*(_summary(folder / f"{name}.onnx") for folder in (weights.GRAPHS, Path(scratch))))
+        with np.load(weights.GRAPHS / f"{name}.golden.npz") as a, np.load(Path(scratch) / f"{name}.golden.npz") as b:
+            found += [f"golden: {key}" for key in sorted({*a, *b}) if not _close(a.get(key), b.get(key))]
+    return found
+
+
+def _tensors(workload: Committed, net: Any) -> tuple[weights.Tensor, ...]:
+    tensors = weights.layout({name: tuple(tensor.shape) for name, tensor in state(net).items()})
+    if workload.trained:
+        return tensors
+    return tuple(replace(t, **vars(draw(net, t.name, net.state_dict()[t.name]))) for t in tensors)
+
+
+def _trained_file(workload: Committed) -> str | None:
+    return f"{workload.card.name}.{weights.FILE_NAME}" if workload.trained else None
+
+
+def _contents(workload: Committed, tensors: tuple[weights.Tensor, ...]) -> bytearray:
+    if file := _trained_file(workload):
+        return bytearray((weights.GRAPHS / file).read_bytes())
+    return bytearray(b"".join(weights.contents(tensors)))
+
+
+def _values(workload: Committed, tensors: tuple[weights.Tensor, ...]) -> Arrays:
+    data = np.frombuffer(_contents(workload, tensors), "<f4")
+    return {t.name: data[t.offset // 4 : t.end // 4].reshape(t.shape) for t in tensors}
+
+
+def _fill(net: Any, values: Arrays) -> None:
+    import torch
+
+    for name, tensor in state(net).items():
+        tensor.copy_(torch.from_numpy(values[name]))
+
+
+def _forward(workload: Committed, net: Any, n: int, double: bool = False) -> dict[str, Array]:
+    """Outputs for the first `n` perf samples after `golden_steps` runs, float64 throughout if `double`."""
+    import torch
+
+    values = {name: torch.from_numpy(array) for name, array in workload.samples("perf", n, 0).inputs.items()}
+    if double:
+        values = {name: value.double() if value.is_floating_point() else value for name, value in values.items()}
+    with torch.inference_mode():
+        for _ in range(workload.golden_steps):
+            returned = net(*values.values())
+            outputs = dict(zip(workload.outputs, returned if isinstance(returned, tuple) else (returned,), strict=True))
+            values.update({target: outputs[source] for source, target in workload.feedback.items()})
+    return {name: output.numpy() for name, output in outputs.items()}
+
+
+def _golden(workload: Committed, net: Any) -> dict[str, Array]:
+    outputs = _forward(workload, net.double(), workload.golden_samples, double=True)
+    kept = workload.golden_outputs or workload.outputs
+    return {name: outputs[name].astype(np.float32) for name in kept}
+
+
+def _check_card(workload: Committed, net: Any, tensors: tuple[weights.Tensor, ...], outputs: Mapping[str, Array]) -> None:
+    """Raise ValueError with the numbers that belong on the card, if others are on it."""
+    arrays = [*workload.samples("perf", 1, 0).inputs.values(), *(output[:1] for output in outputs.values())]
+    counted = {
+        "flops": _flops(workload, net),
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "weight_bytes": sum(4 * t.size for t in tensors),
+        "io_bytes": sum(array.nbytes for array in arrays),
+    }
+    wrong = {name: value for name, value in counted.items() if getattr(workload.card, name) != value}
+    if wrong:
+        right = ", ".join(f"{name}={value:_}" for name, value in wrong.items())
+        raise ValueError(f"card of {workload.card.name} differs from what was counted; write {right}")
+
+
+def _flops(workload: Committed, net: Any) -> int:
+    """Operations of matrix products and convolutions for one sample, a multiply-add being two."""
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    values = [torch.from_numpy(array) for array in workload.samples("perf", 1, 0).inputs.values()]
+    # The fused attention kernels have no formula in torch's table; the plain one is made of matrix products.
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        net(*values)
+    return int(counter.get_total_flops())
+
+
+def _export(workload: Committed, net: Any, tensors: tuple[weights.Tensor, ...]) -> Any:
+    """The ONNX graph, its weights by reference to weights.bin and nothing of this machine in it."""
+    import torch
+
+    inputs = workload.samples("perf", 2, 0).inputs
+    batch = torch.export.Dim("batch")
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, which no network here needs
+    with warnings.catch_warnings(), _plain_attention():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            net,
+            tuple(torch.from_numpy(array) for array in inputs.values()),
+            dynamo=True,
+            optimize=False,  # otherwise weights are renamed, transposed and folded, and no longer the state_dict's
+            dynamic_shapes=tuple({0: batch} for _ in inputs),
+            input_names=list(inputs),
+            output_names=list(workload.outputs),
+            opset_version=OPSET,
+            verbose=False,
+        )
+    _simplify(program.model, {t.name for t in tensors})
+    proto = program.model_proto
+    _strip(proto)
+    _refer(proto.graph, {t.name: t for t in tensors})
+    return proto
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Export attention as the four operators it is; torch's own translation rebuilds its scale in 20 more per layer."""
+    from torch.nn import functional
+
+    def attention(query: Any, key: Any, value: Any, attn_mask: Any = None, is_causal: bool = False) -> Any:
+        scores = query @ key.transpose(-2, -1) * (1 / math.sqrt(query.shape[-1]))
+        if is_causal:
+            attn_mask = scores.new_full(scores.shape[-2:], -1e4).triu(1)
+        if attn_mask is not None:
+            scores = scores + attn_mask
+        return scores.softmax(-1) @ value
+
+    original = functional.scaled_dot_product_attention
+    functional.scaled_dot_product_attention = attention
+    try:
+        yield
+    finally:
+        functional.scaled_dot_product_attention = original
+
+
+def _simplify(model: Any, kept: set[str]) -> None:
+    """Compute what is known beforehand (shapes, mostly) and merge what is there twice; the tensors in `kept` stay."""
+    from onnx_ir.passes.common import CommonSubexpressionEliminationPass, IdentityEliminationPass
+    from onnxscript import optimizer
+
+    def may_fold(node: Any) -> bool | None:
+        return False if any(value is not None and value.name in kept for value in node.inputs) else None
+
+    optimizer.fold_constants(model, should_fold=may_fold, output_size_limit=FOLDED_MAX)
+    IdentityEliminationPass()(model)
+    CommonSubexpressionEliminationPass()(model)
+    optimizer.remove_unused_nodes(model)
+
+
+def _strip(proto: Any) -> None:
+    """Drop metadata and doc strings, which hold absolute paths, and inferred shapes, which quantisers trip over."""
+    graph = proto.graph
+    del proto.metadata_props[:], graph.metadata_props[:], graph.value_info[:]
+    for part in (*graph.node, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+
+
+def _refer(graph: Any, tensors: Mapping[str, weights.Tensor]) -> None:
+    present = {initializer.name for initializer in graph.initializer}
+    if absent := [name for name in tensors if name not in present]:
+        raise ValueError(f"the exported graph does not use {', '.join(absent)}: remove them from the network")
+    for initializer in graph.initializer:
+        if tensor := tensors.get(initializer.name):
+            initializer.ClearField("raw_data")
+            initializer.data_location = initializer.EXTERNAL
+            entries = {"location": weights.FILE_NAME, "offset": tensor.offset, "length": 4 * tensor.size}
+            for key, value in entries.items():
+                initializer.external_data.add(key=key, value=str(value))
+
+
+def _manifest(workload: Committed, tensors: tuple[weights.Tensor, ...], outputs: Mapping[str, Array]) -> weights.Manifest:
+    contents = _contents(workload, tensors)
+    return weights.Manifest(
+        name=workload.card.name,
+        source="trained" if workload.trained else "seeded",
+        file=_trained_file(workload),
+        inputs=_specs(workload.samples("perf", 2, 0).inputs),
+        outputs=_specs(outputs),
+        bytes=len(contents),
+        sha256=hashlib.sha256(contents).hexdigest(),
+        tensors=tensors,
+    )
+
+
+def _specs(arrays: Mapping[str, Array]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(name, str(array.dtype), (None, *array.shape[1:])) for name, array in arrays.items())
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    stored = {i.name: (tuple(i.dims), [(e.key, e.value) for e in i.external_data]) for i in graph.initializer}
+    return {
+        "operators": Counter(node.op_type for node in graph.node),
+        "weights": {name: value for name, value in stored.items() if value[1]},
+        "inputs": [value.name for value in graph.input],
+        "outputs": [value.name for value in graph.output],
+    }
+
+
+def _graph_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    return [f"graph: {key}" for key in new if old[key] != new[key]]
+
+
+def _close(a: Array | None, b: Array | None) -> bool:
+    if a is None or b is None or a.shape != b.shape:
+        return False
+    return bool(np.abs(a - b).max() <= GOLDEN_CLOSE * np.abs(a).max())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m workloads.rebuild", description="Rebuild the committed graphs.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="workloads; all when none is given")
+    parser.add_argument("--check", action="store_true", help="compare with what is committed, write nothing")
+    options = parser.parse_args()
+    known = workloads()
+    if unknown := [name for name in options.names if name not in known]:
+        parser.error(f"unknown workload {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    failed = False
+    for name in options.names or sorted(known):
+        try:
+            found = differences(known[name]) if options.check else rebuild(known[name])
+        except (ValueError, FileNotFoundError) as error:
+            found = [str(error)]
+        print(f"{name}: {'; '.join(found) if found else 'ok'}", flush=True)
+        failed = failed or bool(found)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

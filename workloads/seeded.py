@@ -1,0 +1,73 @@
+"""The base of every workload whose graph is committed in `workloads/graphs/`.
+
+Adding one is a file in `workloads/models/` with the four things below, then `python -m workloads.rebuild NAME` (which needs
+torch and onnx), which writes the graph, the manifest and the golden outputs; nothing else is touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workloads import weights
+from workloads.contract import Golden, Model, Samples, Split, Tolerance, Unsupported, Workload
+
+if TYPE_CHECKING:
+    from workloads.contract import Arrays
+
+
+class Committed(Workload):
+    """A network whose graph, manifest and golden outputs are committed, and when it was `trained` its weights too."""
+
+    outputs: tuple[str, ...] = ("logits",)
+    """Names of what the network returns, in its order."""
+    golden_outputs: tuple[str, ...] | None = None
+    """The outputs that golden keeps, where keeping all would be too large for the repository."""
+    golden_samples: int = 12
+    golden_steps: int = 1
+    trained: bool = False
+    tolerances: Mapping[str, Tolerance] = {
+        "fp32": Tolerance(0.9999, 1e-3),
+        "fp16": Tolerance(0.99),
+        "bf16": Tolerance(0.9),
+    }
+
+    @abstractmethod
+    def net(self) -> Any:
+        """The torch module, torch being imported inside; its forward takes the inputs in `inputs` order."""
+
+    @cached_property
+    def manifest(self) -> weights.Manifest:
+        return weights.Manifest.read(self.card.name)
+
+    def model(self) -> Model:
+        manifest = self.manifest
+        graph = (weights.GRAPHS / f"{manifest.name}.onnx").read_bytes()
+        digest = hashlib.sha256(graph + manifest.sha256.encode()).hexdigest()
+        return Model(manifest.name, digest, manifest.inputs, manifest.outputs, origin=manifest.name, net=self.net)
+
+    def golden(self) -> Golden:
+        with np.load(weights.GRAPHS / f"{self.card.name}.golden.npz") as stored:
+            return Golden(dict(stored), self.golden_steps)
+
+    def tolerance(self, precision: str) -> Tolerance:
+        if precision not in self.tolerances:
+            known = ", ".join(self.tolerances)
+            raise Unsupported(f"{self.card.name} has no tolerance for {precision}: tried are {known}")
+        return self.tolerances[precision]
+
+
+class Seeded(Committed):
+    """A network whose weights and samples come from a seed."""
+
+    @abstractmethod
+    def inputs(self, n: int, stream: str) -> Arrays:
+        """`n` samples made from generator streams whose names begin with `stream`; axis 0 is the sample axis."""
+
+    def samples(self, split: Split, n: int, seed: int) -> Samples:
+        return Samples(self.inputs(n, f"{self.card.name}/{split}/{seed}"))

@@ -1,0 +1,228 @@
+"""The manifest beside every committed graph, and the weights file it describes.
+
+A graph in `workloads/graphs/<name>.onnx` holds no weights: it refers to a file "weights.bin" beside it. The manifest
+`workloads/graphs/<name>.json` says what that file contains:
+
+    {
+      "name": "resnet8",
+      "source": "seeded",                  # or "trained"
+      "file": null,                        # trained: the committed raw file in workloads/graphs, "digits-small.weights.bin"
+      "inputs":  [{"name": "x", "dtype": "float32", "shape": [null, 3, 32, 32]}],
+      "outputs": [{"name": "logits", "dtype": "float32", "shape": [null, 10]}],
+      "bytes": 314112,                     # length of weights.bin
+      "sha256": "...",                     # of weights.bin
+      "tensors": [
+        {"name": "stem.weight", "shape": [16, 3, 3, 3], "offset": 0, "centre": 0.0, "scale": 0.47, "balanced": false}, ...
+      ]
+    }
+
+Tensors are little-endian float32, named as in the torch module's state_dict, tied ones once, each at an offset that is a
+multiple of 64 bytes (4096 from 4096 bytes up, so that they can be mapped), zeros between. A seeded tensor is the stream
+`weights/<tensor name>` of `workloads/generator.py`: `balanced`, or uniform in [centre - scale, centre + scale). A trained one
+has only a name, a shape and an offset. `python -m workloads.rebuild` writes both files; nothing here needs onnx or torch.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workloads import generator
+from workloads.contract import TensorSpec
+
+if TYPE_CHECKING:
+    from workloads.contract import Arrays
+
+GRAPHS = Path(__file__).parent / "graphs"
+FILE_NAME = "weights.bin"
+_PAGE_BYTES = 4096
+_READ_BYTES = 1 << 20
+
+
+class DamagedWeights(Exception):
+    """The weights are not the ones that the manifest names."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One float32 tensor in weights.bin. How it is drawn is None when it was trained."""
+
+    name: str
+    shape: tuple[int, ...]
+    offset: int
+    centre: float | None = None
+    scale: float | None = None
+    balanced: bool | None = None
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def end(self) -> int:
+        return self.offset + 4 * self.size
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What the file of a workload's weights contains; the module's docstring shows it."""
+
+    name: str
+    source: str
+    file: str | None
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    bytes: int
+    sha256: str
+    tensors: tuple[Tensor, ...]
+
+    @classmethod
+    def read(cls, name: str, folder: Path = GRAPHS) -> Manifest:
+        """The manifest of the graph called `name`; FileNotFoundError says how to make it."""
+        path = folder / f"{name}.json"
+        if not path.exists():
+            raise FileNotFoundError(f"no {path.name} in {folder.name}/: run make graphs, or python -m workloads.rebuild {name}")
+        values = json.loads(path.read_text())
+        for key in ("inputs", "outputs"):
+            values[key] = tuple(TensorSpec(s["name"], s["dtype"], tuple(s["shape"])) for s in values[key])
+        values["tensors"] = tuple(Tensor(**{**t, "shape": tuple(t["shape"])}) for t in values["tensors"])
+        return cls(**values)
+
+    def write(self, folder: Path = GRAPHS) -> None:
+        """One line per tensor, so that a change reads well in a diff."""
+        values = asdict(self)
+        lines = ",\n".join("    " + json.dumps(_compact(t)) for t in values.pop("tensors"))
+        text = json.dumps(values, indent=2)[:-2] + f',\n  "tensors": [\n{lines}\n  ]\n}}\n'
+        (folder / f"{self.name}.json").write_text(text)
+
+
+def _compact(tensor: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in tensor.items() if value is not None}
+
+
+def cache_root() -> Path:
+    """Where weights are kept: $ACCELMARK_CACHE, else .cache/accelmark in the checkout."""
+    chosen = os.environ.get("ACCELMARK_CACHE")
+    return Path(chosen) if chosen else Path(__file__).parents[1] / ".cache" / "accelmark"
+
+
+def aligned(offset: int, size_bytes: int) -> int:
+    """The next offset at which a tensor of `size_bytes` may begin."""
+    step = _PAGE_BYTES if size_bytes >= _PAGE_BYTES else 64
+    return -(-offset // step) * step
+
+
+def layout(shapes: Mapping[str, tuple[int, ...]]) -> tuple[Tensor, ...]:
+    """Tensors of these shapes, by name, laid out one after another in the order given."""
+    tensors: list[Tensor] = []
+    end = 0
+    for name, shape in shapes.items():
+        tensors.append(Tensor(name, shape, aligned(end, 4 * math.prod(shape))))
+        end = tensors[-1].end
+    return tuple(tensors)
+
+
+def save_trained(name: str, arrays: Arrays, folder: Path = GRAPHS) -> Path:
+    """Write the committed raw file of a trained network from its float32 tensors, in state_dict order."""
+    path, position = folder / f"{name}.{FILE_NAME}", 0
+    with path.open("wb") as file:
+        for tensor in layout({key: array.shape for key, array in arrays.items()}):
+            file.write(bytes(tensor.offset - position))
+            file.write(np.ascontiguousarray(arrays[tensor.name], "<f4").data)
+            position = tensor.end
+    return path
+
+
+def contents(tensors: tuple[Tensor, ...]) -> Iterator[bytes]:
+    """The bytes of a seeded weights file, in order."""
+    position = 0
+    for tensor in tensors:
+        yield bytes(tensor.offset - position)
+        for chunk in _drawn(tensor):
+            yield chunk.astype("<f4", copy=False).data
+        position = tensor.end
+
+
+def _drawn(tensor: Tensor) -> Iterable[generator.Floats]:
+    stream = f"weights/{tensor.name}"
+    if tensor.scale is None or tensor.centre is None:
+        raise ValueError(f"tensor {tensor.name} was trained: its values come from a file")
+    if tensor.balanced:
+        return (generator.balanced(stream, tensor.shape, tensor.scale).reshape(-1),)
+    return generator.uniform_chunks(stream, tensor.size, tensor.scale, tensor.centre)
+
+
+def sha256_of(path: Path) -> str:
+    digest, buffer = hashlib.sha256(), bytearray(_READ_BYTES)
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(memoryview(buffer)[:count])
+    return digest.hexdigest()
+
+
+def materialise(manifest: Manifest, folder: Path = GRAPHS) -> Path:
+    """The folder that holds weights.bin, whose SHA-256 has just been checked, and the graph beside it.
+
+    A file that is missing or damaged is made anew, under a lock: of two processes one builds and the other waits. A build
+    that is killed leaves a part file, which the next one overwrites. Raises DamagedWeights when what comes out is not
+    what the manifest names.
+    """
+    home = cache_root() / manifest.sha256[:16]
+    path = home / FILE_NAME
+    if not _intact(path, manifest):
+        home.mkdir(parents=True, exist_ok=True)
+        with _locked(home):
+            if not _intact(path, manifest):
+                _write(path, manifest, folder)
+    _copy_graph(folder / f"{manifest.name}.onnx", home)
+    return home
+
+
+def load(manifest: Manifest, folder: Path = GRAPHS) -> Arrays:
+    """The tensors by name, mapped from the cache copy-on-write."""
+    path = materialise(manifest, folder) / FILE_NAME
+    data = np.memmap(path, "<f4", mode="c")
+    return {t.name: data[t.offset // 4 : t.end // 4].reshape(t.shape) for t in manifest.tensors}
+
+
+def _intact(path: Path, manifest: Manifest) -> bool:
+    return path.exists() and path.stat().st_size == manifest.bytes and sha256_of(path) == manifest.sha256
+
+
+@contextmanager
+def _locked(home: Path) -> Iterator[None]:
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _write(path: Path, manifest: Manifest, folder: Path) -> None:
+    part, digest = path.with_suffix(".part"), hashlib.sha256()
+    blocks = contents(manifest.tensors) if manifest.file is None else iter([(folder / manifest.file).read_bytes()])
+    with part.open("wb") as file:
+        for block in blocks:
+            file.write(block)
+            digest.update(block)
+    if digest.hexdigest() != manifest.sha256:
+        part.unlink()
+        raise DamagedWeights(f"weights of {manifest.name} are not the manifest's (SHA-256 differs): restore workloads/graphs from git")
+    part.replace(path)
+
+
+def _copy_graph(graph: Path, home: Path) -> None:
+    target, content = home / graph.name, graph.read_bytes()
+    if target.exists() and target.read_bytes() == content:
+        return
+    part = target.with_suffix(f".{os.getpid()}.part")
+    part.write_bytes(content)
+    part.replace(target)
