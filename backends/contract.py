@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, Literal, Optional, Union
 
 from workloads.contract import Arrays, Model, Unsupported
 
@@ -21,10 +22,10 @@ __all__ = [
 ]  # fmt: skip
 
 Goal = Literal["latency", "throughput"]
-Setting = str | int | float | bool
+Setting = Union[str, int, float, bool]  # noqa: UP007 - evaluated, and a worker may run on Python 3.9
 Values = Any
 """Arrays wherever the engine keeps them: only its own session looks inside."""
-Done = Callable[[Values, BaseException | None], None]
+Done = Callable[[Values, Optional[BaseException]], None]  # noqa: UP045 - as above
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,23 @@ class Session(ABC):
         return arrays
 
     def submit(self, values: Values, done: Done) -> None:
-        """Start a run and return; `done(outputs, error)` is called once, from any thread."""
+        """Start a run and return; `done(outputs, error)` is called once, from any thread.
 
-        def work() -> None:
+        `done` may itself submit the next run: a session has to take `inflight` more while that many call back.
+        """
+        self._runs[0].put((values, done))
+
+    @cached_property
+    def _runs(self) -> tuple[SimpleQueue[Any], list[Thread]]:
+        """A queue and `inflight` threads that serve it; an executor's futures would cost 7 µs a run."""
+        queue: SimpleQueue[Any] = SimpleQueue()
+        threads = [Thread(target=self._serve, args=(queue,), name="submit", daemon=True) for _ in range(self.inflight)]
+        for thread in threads:
+            thread.start()
+        return queue, threads
+
+    def _serve(self, queue: SimpleQueue[Any]) -> None:
+        for values, done in iter(queue.get, None):
             try:
                 outputs = self.run(values)
             except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
@@ -126,16 +141,14 @@ class Session(ABC):
             else:
                 done(outputs, None)
 
-        self._threads.submit(work)
-
-    @cached_property
-    def _threads(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self.inflight, thread_name_prefix="submit")
-
     def close(self) -> None:
         """Give everything back. Subclasses that hold device memory extend this."""
-        if "_threads" in self.__dict__:
-            self._threads.shutdown(wait=True)
+        if "_runs" in self.__dict__:
+            queue, threads = self._runs
+            for _ in threads:
+                queue.put(None)
+            for thread in threads:
+                thread.join()
 
 
 class Backend(ABC):
@@ -151,7 +164,9 @@ class Backend(ABC):
     def state(self, device: Device) -> DeviceState:
         """Clocks, temperature, throttling, other users, now."""
         reason = f"{self.name} has no reader for it"
-        return DeviceState(missing=dict.fromkeys(("clock_mhz", "temperature_c", "throttle_reasons", "other_users"), reason))
+        return DeviceState(
+            missing=dict.fromkeys(("clock_mhz", "temperature_c", "throttle_reasons", "other_users"), reason)
+        )
 
 
 class Engine(ABC):
@@ -160,6 +175,8 @@ class Engine(ABC):
     name: str
     by_default: bool = True
     """False for an engine that is only measured when `--engine` names it."""
+    form: str = "onnx"
+    """The `Model.form` that `compile` starts from, made in advance so that compiling pays for nothing else; "": none."""
 
     @abstractmethod
     def available(self, device: Device) -> Presence:

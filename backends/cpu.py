@@ -1,0 +1,90 @@
+"""The host's own CPU, always there."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Sequence
+from statistics import mean
+
+from backends._cores import Cores, usable
+from backends._host import HOST, Host, no_targets
+from backends.contract import Backend, Device, DeviceState, Presence
+
+ARM_PARTS = {
+    "0xd08": "Cortex-A72", "0xd0b": "Cortex-A76", "0xd0c": "Neoverse-N1", "0xd40": "Neoverse-V1",
+    "0xd49": "Neoverse-N2", "0xd4f": "Neoverse-V2", "0xd84": "Neoverse-V3", "0xd8e": "Neoverse-N3",
+}  # fmt: skip
+"""Names of "CPU part" numbers, from Linux' arch/arm64/include/asm/cputype.h."""
+SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
+"""Names of hwmon drivers whose first sensor is the CPU package."""
+NOISE = re.compile(r"\((R|TM|r|tm)\)|\bCPU\b|@.*|\b\d+-Core\b|\bProcessor\b|\bwith Radeon.*")
+
+
+class CpuBackend(Backend):
+    """The CPU that this process runs on. Its name has the cores that the process may use: fewer are another device."""
+
+    name = "cpu"
+
+    def __init__(self, host: Host = HOST) -> None:
+        self._host = host
+
+    def probe(self, targets: Sequence[str] = ()) -> Presence:
+        if targets:
+            return no_targets(self.name, targets)
+        address = {"onnxruntime": "CPUExecutionProvider", "openvino": "CPU", "torch": "cpu", "reference": "numpy"}
+        name = f"{model_name(self._host)}, {_count(usable(self._host))}"
+        return Presence("present", devices=(Device(self.name, name, address),))
+
+    def state(self, device: Device) -> DeviceState:
+        clock_mhz, temperature_c = self._clock_mhz(), self._temperature_c()
+        why = {
+            "clock_mhz": "no cpufreq in /sys/devices/system/cpu, as in most virtual machines",
+            "temperature_c": f"no hwmon sensor named {' or '.join(SENSORS)}",
+            "throttle_reasons": "the kernel counts throttling since boot and does not say whether it is on",
+            "other_users": "every process of the host is one: see the load average",
+        }
+        known = {"clock_mhz": clock_mhz, "temperature_c": temperature_c}
+        missing = {field: reason for field, reason in why.items() if known.get(field) is None}
+        return DeviceState(clock_mhz, temperature_c, missing=missing)
+
+    def _clock_mhz(self) -> float | None:
+        """Mean over the usable CPUs; the kernel writes kHz."""
+        paths = (f"sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_cur_freq" for cpu in usable(self._host).cpus)
+        clocks = [khz / 1000 for path in paths if (khz := self._host.number(path))]
+        return mean(clocks) if clocks else None
+
+    def _temperature_c(self) -> float | None:
+        """The hottest package; the kernel writes thousandths of a degree."""
+        monitors = self._host.glob("sys/class/hwmon/hwmon*")
+        packages = (one for one in monitors if self._host.within(one, "name") in SENSORS)
+        texts = (self._host.within(one, "temp1_input") for one in packages)
+        return max((int(text) / 1000 for text in texts if text and text.lstrip("-").isdigit()), default=None)
+
+
+def model_name(host: Host) -> str:
+    """The model without the noise of its marketing, in characters that a record's names may have.
+
+    A hypervisor may hide the model ("Intel Xeon Processor"): then the family and model numbers tell generations apart.
+    """
+    facts = _cpuinfo(host)
+    name = " ".join(NOISE.sub(" ", facts.get("model name", "")).split())
+    if not name and "CPU part" in facts:
+        name = f"Arm {ARM_PARTS.get(facts['CPU part'], 'part ' + facts['CPU part'])}"
+    if not name:
+        name = platform.processor() or platform.machine() or "unknown CPU"
+    if not re.search(r"\d", name) and "cpu family" in facts:
+        name += f" (family {facts['cpu family']} model {facts.get('model', '?')})"
+    return re.sub(r"[^A-Za-z0-9 ._:/+@()=,-]", "", name)[:120].strip(" .,-(")
+
+
+def _cpuinfo(host: Host) -> dict[str, str]:
+    """Fields of the first processor in /proc/cpuinfo."""
+    first = (host.text("proc/cpuinfo") or "").split("\n\n")[0]
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _count(found: Cores) -> str:
+    cores = f"{found.cores} core{'s' if found.cores != 1 else ''}"
+    return cores if found.cores == found.threads else f"{cores} {found.threads} threads"

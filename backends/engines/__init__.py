@@ -1,0 +1,1 @@
+"""One file for each software that compiles and runs models."""

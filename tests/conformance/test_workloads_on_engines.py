@@ -1,0 +1,49 @@
+"""Real workloads, through every engine, against their float64 golden outputs, with the audit that measurements use."""
+
+from __future__ import annotations
+
+import pytest
+
+from backends.contract import Unsupported
+from bench import audit, parts
+from tests.conformance.conftest import Adapter
+from workloads.contract import Workload
+
+SMALL = ("kws", "resnet8", "autoencoder", "digits-small", "bytelm-small")
+LARGE = ("mobilenetv2", "llama-decode")
+
+
+def check(adapter: Adapter, name: str, precision: str, batch: int, goal: str) -> None:
+    workload = parts.find(Workload, name)
+    try:
+        session = adapter.compile(workload.model(), precision, batch, goal)
+    except Unsupported as reason:
+        if precision == "fp32":
+            raise
+        pytest.skip(str(reason))
+    seen = audit.outputs(workload, session, batch, precision, seed=1)
+    assert seen["finite"]
+    assert seen["n"] >= 12
+    assert seen["identity_hits"] == seen["n"]
+    assert seen["centred_cosine_min"] >= seen["cosine_required"]
+    if seen["relative_error_allowed"] is not None:
+        assert seen["relative_error_max"] <= seen["relative_error_allowed"]
+
+
+@pytest.mark.parametrize(("batch", "goal"), [(1, "latency"), (3, "throughput")])
+@pytest.mark.parametrize("name", SMALL)
+def test_small_workload(adapter: Adapter, name: str, batch: int, goal: str) -> None:
+    check(adapter, name, "fp32", batch, goal)
+
+
+@pytest.mark.parametrize("name", ["kws", "resnet8", "digits-small"])
+def test_small_workload_in_bf16(adapter: Adapter, name: str) -> None:
+    check(adapter, name, "bf16", 1, "latency")
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_large_workload(adapter: Adapter, name: str) -> None:
+    """llama-decode feeds its cache back for as many steps as its golden outputs took."""
+    if not adapter.engine.by_default:
+        pytest.skip(f"{adapter.engine.name} is too slow for {name}")
+    check(adapter, name, "fp32", 1, "latency")
