@@ -1,7 +1,8 @@
 """The record: one measured (or unmeasurable) item, as it is kept for ever.
 
 What is derived from a record (percentiles, verdicts) lives in `Summary`, which can be thrown away and made again.
-Every stored number carries its unit in its name; a number that was not measured is None and `missing` says why, by field name.
+Every stored number carries its unit in its name; a number that was not measured is None and `missing` says why, by
+field name.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 """1: first version (2026-11)."""
 
 Name = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9][A-Za-z0-9 ._:/+@()\[\]=,>%#~*-]{0,159}\z")]
@@ -171,7 +172,10 @@ class Window(Strict):
 
 
 class Phases(Explained):
-    """What a fresh process pays before its first steady answer. `load_ns` reads and parses, `compile_ns` makes it runnable."""
+    """What a fresh process pays before its first steady answer.
+
+    `load_ns` reads and parses, `compile_ns` makes it runnable.
+    """
 
     start_ns: Count | None = None
     build_ns: Count | None = None
@@ -269,8 +273,8 @@ class Reason(Strict):
 class Summary(Explained):
     """Derived from one record and its samples by `results/stats.py` under the rules of `rules_version`.
 
-    Latencies are per query in nanoseconds; a percentile that the sample cannot support is None. `throughput_per_s` counts
-    samples, not queries. `drift` is the largest relative deviation of a quarter of the window from the whole.
+    Latencies are per query in nanoseconds; a percentile that the sample cannot support is None. `throughput_per_s`
+    counts samples, not queries. `drift` is the largest relative deviation of a quarter of the window from the whole.
     """
 
     record_id: Name

@@ -1,0 +1,292 @@
+"""The published rule of thumb on six kinds of hardware, beside what was measured.
+
+A band is a ratio to the CPU: the geometric mean, over the workloads that both ran, of the kind's best row over the
+CPU's best fp32 row. Best is the highest offline throughput and the lowest single-stream p50 among rows that are ok,
+measured and not invalid. The claim gives words only; the limits of the bands are ours and stand in BANDS. The CPU is
+the unit of its own bands, so only its price and its best use can be judged.
+
+Verdicts: `holds` (the claimed band), `exceeds` and `falls short` (a better or a worse one), `reversed` (claimed better
+than the CPU and measured worse, or the other way round), `undecided` (and why).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Any, Literal
+
+from results import catalog
+from results.join import Table
+from results.metrics import significant
+from results.stats import geometric_mean
+
+Verdict = Literal["holds", "exceeds", "falls short", "reversed", "undecided"]
+Source = Literal["measured", "published", "given", "none"]
+Row = Mapping[str, Any]
+
+QUESTIONS = {
+    "throughput": "throughput",
+    "latency": "latency",
+    "usd_per_hour": "$/h",
+    "power": "power",
+    "best_use": "best use",
+}
+BANDS: dict[str, tuple[tuple[str, float], ...]] = {
+    "throughput": (("low", 2), ("medium", 5), ("high", 20), ("very high", inf)),
+    "latency": (("very low", 0.2), ("low", 0.67), ("medium", 1.5), ("high", inf)),
+    "power": (("very low", 0.1), ("low", 1.25), ("medium", 2.5), ("high", inf)),
+}
+"""Band and the ratio to the CPU that it ends below, rising. Latency is a time: low is good, and so is low power."""
+PRICE_TOLERANCE = 0.25
+"""A price this near to the claimed one holds."""
+SMALL, LARGE = 10_000_000, 50_000_000
+"""Parameters up to which, and from which, a model counts as small and as large."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One row of the claim. Rows of `backends` whose device contains `device` belong to it.
+
+    `instance` is what the catalog prices it by, per chip; empty where nobody rents it out by the hour. `suits` says
+    whether a model of so many parameters is what `best_use` speaks of; None where that is not about a model's size.
+    """
+
+    name: str
+    backends: tuple[str, ...]
+    device: str
+    throughput: str
+    latency: str
+    usd_per_hour: float
+    power: str
+    best_use: str
+    instance: str
+    suits: Callable[[int], bool] | None
+
+
+KINDS = (
+    Kind("CPU", ("cpu",), "", "low", "medium", 0.10, "low", "small models, edge", "c7i.large", lambda n: n <= SMALL),
+    Kind("A100", ("cuda",), "A100", "high", "low", 3.00, "high", "large models, training", "p4d.24xlarge",
+         lambda n: n >= LARGE),
+    Kind("TPU v4", ("tpu",), "v4", "very high", "medium", 2.40, "medium", "batch, training", "tpu-v4-2816", None),
+    Kind("Edge TPU", ("edgetpu",), "", "medium", "very low", 0.05, "very low", "mobile, IoT", "", lambda n: n <= SMALL),
+    Kind("Inferentia", ("inferentia",), "", "high", "low", 0.80, "low", "production inference", "inf2.xlarge", None),
+    Kind("custom ASIC", ("asic", "ethos_u", "intel_npu", "gaudi", "qualcomm", "generic_ep"), "", "very high",
+         "very low", 1.50, "low", "specialised", "trn1.2xlarge", None),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One cell: what was claimed, what was found ("" with the reason), where that comes from, and the verdict."""
+
+    claimed: str
+    found: str
+    provenance: Source
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One kind of hardware. `absence` says why nothing was measured, "" where something was."""
+
+    kind: str
+    absence: str
+    workloads: int
+    answers: Mapping[str, Answer]
+
+
+def hardware(table: Table) -> list[Claim]:
+    """The hardware table, a row for each of KINDS whether it was measured or not."""
+    rows: list[Row] = [{str(name): value for name, value in row.items()} for row in table.rows.to_dict("records")]
+    usable = [row for row in rows if _usable(row)]
+    by_kind = {kind.name: [row for row in usable if _belongs(kind, row)] for kind in KINDS}
+    return [_claim(kind, by_kind, rows) for kind in KINDS]
+
+
+def band(question: str, ratio: float) -> str:
+    """The name of the band that a ratio to the CPU falls into."""
+    return next(name for name, end in BANDS[question] if ratio < end or end == inf)
+
+
+def judge_band(question: str, claimed: str, ratio: float) -> Verdict:
+    names = [name for name, _ in BANDS[question]]
+    place, expected = names.index(band(question, ratio)), names.index(claimed)
+    unit = names.index(band(question, 1.0))
+    if (expected - unit) * (place - unit) < 0:
+        return "reversed"
+    if place == expected:
+        return "holds"
+    more_is_better = question == "throughput"
+    return "exceeds" if (place > expected) == more_is_better else "falls short"
+
+
+def judge_price(claimed_usd: float, found_usd: float) -> Verdict:
+    if abs(found_usd / claimed_usd - 1) <= PRICE_TOLERANCE:
+        return "holds"
+    return "exceeds" if found_usd < claimed_usd else "falls short"
+
+
+def _claim(kind: Kind, by_kind: Mapping[str, list[Row]], rows: Sequence[Row]) -> Claim:
+    own = by_kind[kind.name]
+    absence = "" if own else _absence(kind, rows)
+    answers = {question.name: _banded(kind, question, by_kind, absence) for question in _RATIOS}
+    answers["usd_per_hour"] = _price(kind, own)
+    answers["best_use"] = _best_use(kind, by_kind, absence)
+    return Claim(kind.name, absence, len({row["workload"] for row in own}), {name: answers[name] for name in QUESTIONS})
+
+
+def _usable(row: Row) -> bool:
+    measured = row["status"] == "ok" and row["provenance"] == "measured"
+    return bool(measured and row["verdict"] != "invalid" and row["role"] == "model")
+
+
+def _belongs(kind: Kind, row: Row) -> bool:
+    return row["backend"] in kind.backends and kind.device.lower() in str(row["device"]).lower()
+
+
+def _absence(kind: Kind, rows: Sequence[Row]) -> str:
+    """Why no row of this kind can be used: the reason that a run gave, or that there was no run."""
+    near = [row for row in rows if row["backend"] in kind.backends]
+    if any(row["status"] == "ok" and _belongs(kind, row) for row in near):
+        return "measured, but with no valid result: see its rows"
+    for row in near:
+        if row["status"] != "ok" and row["reason"]:
+            return f"{row['status']}: {row['reason']}"
+    if near:
+        return f"not measured: {', '.join(sorted({str(row['device']) for row in near}))} is none"
+    return f"not measured: no run with --backend={kind.backends[0]} is among these results"
+
+
+def _best_throughput(rows: Sequence[Row]) -> dict[str, float]:
+    """Samples per second by workload."""
+    offline = [row for row in rows if row["scenario"].startswith("offline") and row["throughput_per_s"] > 0]
+    return _best(offline, "throughput_per_s", max)
+
+
+def _best_latency(rows: Sequence[Row]) -> dict[str, float]:
+    """Nanoseconds by workload."""
+    single = [row for row in rows if row["scenario"].startswith("single_stream") and row["latency_p50_ns"] > 0]
+    return _best(single, "latency_p50_ns", min)
+
+
+def _power(rows: Sequence[Row]) -> dict[str, float]:
+    """Watts by workload while it ran offline, where energy was measured."""
+    powered = [
+        {**row, "power_w": row["energy_j"] * row["throughput_per_s"]}
+        for row in rows
+        if row["scenario"].startswith("offline") and row["energy_j"] > 0
+    ]
+    return _best(powered, "power_w", min)
+
+
+def _best(rows: Sequence[Row], column: str, pick: Callable[[float, float], float]) -> dict[str, float]:
+    best: dict[str, float] = {}
+    for row in rows:
+        value = float(row[column])
+        best[row["workload"]] = pick(best.get(row["workload"], value), value)
+    return best
+
+
+@dataclass(frozen=True)
+class _Ratio:
+    """A question that is answered by a band: which figures answer it, how they are shown, whose reason a gap has."""
+
+    name: str
+    best: Callable[[Sequence[Row]], dict[str, float]]
+    unit: str
+    scale: float
+    column: str
+
+
+_RATIOS = (
+    _Ratio("throughput", _best_throughput, "samples/s offline", 1.0, "throughput_per_s"),
+    _Ratio("latency", _best_latency, "ms p50 single-stream", 1e-6, "latency_p50_ns"),
+    _Ratio("power", _power, "W offline", 1.0, "energy_j"),
+)
+
+
+def _banded(kind: Kind, question: _Ratio, by_kind: Mapping[str, list[Row]], absence: str) -> Answer:
+    claimed = getattr(kind, question.name)
+    cpu = question.best([row for row in by_kind["CPU"] if row["precision"] == "fp32"])
+    figures = cpu if kind.name == "CPU" else question.best(by_kind[kind.name])
+    mean = geometric_mean(list(figures.values()))
+    if mean is None:
+        reason = absence or _why_missing(by_kind[kind.name], question)
+        return Answer(claimed, "", "none", "undecided", reason)
+    found = f"{significant(mean * question.scale, 3)} {question.unit}, geometric mean of {_count(figures)}"
+    ratio = geometric_mean([figures[name] / cpu[name] for name in figures if name in cpu])
+    if kind.name == "CPU":
+        reason = "the CPU is the unit of these bands" if _others(by_kind) else "no other hardware measured"
+        return Answer(claimed, found, "measured", "undecided", reason)
+    if ratio is None:
+        return Answer(claimed, found, "measured", "undecided", "no workload was measured on both it and a CPU in fp32")
+    found = f"{significant(ratio, 3)}x the CPU ({band(question.name, ratio)}), {found}"
+    shared = f"over {_count([name for name in figures if name in cpu])} that the CPU ran too"
+    return Answer(claimed, found, "measured", judge_band(question.name, claimed, ratio), shared)
+
+
+def _others(by_kind: Mapping[str, list[Row]]) -> bool:
+    return any(rows for name, rows in by_kind.items() if name != "CPU")
+
+
+def _why_missing(own: Sequence[Row], question: _Ratio) -> str:
+    reasons = [row["missing"][question.column] for row in own if question.column in row["missing"]]
+    return f"{question.name} not measured: {reasons[0]}" if reasons else f"no {question.unit} among these results"
+
+
+def _price(kind: Kind, own: Sequence[Row]) -> Answer:
+    """What the measured machine costs, else the catalog's price of the kind's usual instance, per chip."""
+    claimed = f"${kind.usd_per_hour:.2f}"
+    priced = [row for row in own if row["usd_per_hour"] > 0]
+    if priced:
+        row = min(priced, key=lambda row: row["usd_per_hour"] * row["share"])
+        provenance: Source = "given" if row["price_kind"] in ("given", "owned") else "published"
+        source = f"of the measured machine: {row['price_source']}, {row['price_date']}"
+        return _priced(kind, claimed, row["usd_per_hour"] * row["share"], source, provenance)
+    rows = catalog.prices(kind.instance, kind="on-demand") if kind.instance else ()
+    if not rows:
+        return Answer(claimed, "", "none", "undecided", "bought, not rented by the hour: give --owned, as in 60usd/3y")
+    price, chips = rows[0], rows[0].chips or 1
+    per = f" / {chips} chips" if chips > 1 else ""
+    source = f"{price.instance_type}{per}, {price.cloud} {price.region} on demand, {price.date}, {price.source}"
+    return _priced(kind, claimed, price.usd_per_hour / chips, source, "published")
+
+
+def _priced(kind: Kind, claimed: str, usd: float, source: str, provenance: Source) -> Answer:
+    return Answer(claimed, f"${significant(usd, 3)}", provenance, judge_price(kind.usd_per_hour, usd), source)
+
+
+def _best_use(kind: Kind, by_kind: Mapping[str, list[Row]], absence: str) -> Answer:
+    """The workloads that this kind computes within their bound for less money than any other kind."""
+    costs = {name: _best(_within_bound(rows), "usd_per_million", min) for name, rows in by_kind.items()}
+    own = costs[kind.name]
+    if absence:
+        return Answer(kind.best_use, "", "none", "undecided", absence)
+    if not _others(by_kind):
+        met = {row["workload"] for row in by_kind[kind.name] if row["bounds_met"] is True}
+        found = f"{_count(met)} within the bound"
+        return Answer(kind.best_use, found, "measured", "undecided", "no other hardware measured: cheapest of one")
+    if not own:
+        return Answer(kind.best_use, "", "none", "undecided", "no result within its bound has a price: give --price")
+    cheapest = sorted(w for w, usd in own.items() if usd <= min(other.get(w, inf) for other in costs.values()))
+    found = f"cheapest within the bound: {', '.join(cheapest) or 'nothing'}"
+    if kind.suits is None:
+        return Answer(
+            kind.best_use, found, "measured", "undecided", "the claim is not about a property of these workloads"
+        )
+    sizes = {row["workload"]: row["entries"][0][0].card.parameters for row in by_kind[kind.name]}
+    fitting = [workload for workload in cheapest if kind.suits(sizes[workload])]
+    reason = f"{len(fitting)} of {len(cheapest)} have a size that the claim speaks of"
+    if 2 * len(fitting) >= len(cheapest) > 0:
+        return Answer(kind.best_use, found, "measured", "holds", reason)
+    return Answer(kind.best_use, found, "measured", "falls short" if fitting or not cheapest else "reversed", reason)
+
+
+def _within_bound(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row["bounds_met"] is True and row["usd_per_million"] > 0]
+
+
+def _count(workloads: Any) -> str:
+    return f"{len(workloads)} workload{'' if len(workloads) == 1 else 's'}"

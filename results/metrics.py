@@ -1,0 +1,157 @@
+"""Every figure that is shown, as one table of data: tables, axes, exports, sorting and `compare` all read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import floor, isfinite, log10
+from typing import Any, Literal
+
+from results.record import Record, Summary
+
+Better = Literal["higher", "lower"]
+Found = tuple[float | None, str]
+"""A value, or None and the reason."""
+
+PHASES = ("start_ns", "build_ns", "load_ns", "compile_ns", "first_run_ns")
+
+
+def _cold_start(record: Record) -> Found:
+    phases = record.phases
+    if phases is None:
+        return None, _nothing(record, "phases")
+    gaps = [name for name in PHASES if getattr(phases, name) is None]
+    if gaps:
+        return None, f"{gaps[0]}: {phases.missing[gaps[0]]}"
+    return float(sum(getattr(phases, name) for name in PHASES)), ""
+
+
+def _energy_j(record: Record) -> Found:
+    return _per_sample(record, "energy_j")
+
+
+def _net_energy_j(record: Record) -> Found:
+    return _per_sample(record, "net_energy_j")
+
+
+def _per_sample(record: Record, name: str) -> Found:
+    if record.energy is None or record.window is None:
+        return None, _nothing(record, "energy") if record.status != "ok" else "power was not measured"
+    total_j = getattr(record.energy, name)
+    samples = record.window.queries * record.window.batch
+    if total_j is None or not samples:
+        return None, record.energy.missing.get(name, "no samples in the window")
+    return total_j / samples, ""
+
+
+def _nothing(record: Record, section: str) -> str:
+    return f"{record.status}: {record.reason}" if record.status != "ok" else f"the record has no {section}"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One column. `key` is its name in `join.Table.rows`, with the stored unit; shown is value x `scale` in `unit`.
+
+    `path` says where a repeat has it, from the record ("phases.compile_ns") or its summary ("summary.drift"); `of`
+    derives it from a repeat; without either `join` derives it from the row, and `how` says from what. `better` is None
+    where neither way is. A `headline` has its interval in the columns `<key>_low` and `<key>_high`, and `compare`
+    compares it.
+    """
+
+    key: str
+    label: str
+    unit: str
+    better: Better | None
+    how: str
+    path: str = ""
+    scale: float = 1.0
+    digits: int = 3
+    headline: bool = False
+    of: Callable[[Record], Found] | None = None
+
+    def shown(self, value: float | None) -> str:
+        """The number for people, without its unit; "" for None or NaN, whose reason is in the row's `missing`."""
+        return "" if value is None or not isfinite(value) else significant(value * self.scale, self.digits)
+
+    @property
+    def title(self) -> str:
+        """Label and unit, for a head or an axis."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("throughput_per_s", "throughput", "samples/s", "higher",
+           "queries that ended in the window x batch / window", "summary.throughput_per_s", headline=True),
+    Metric("latency_p50_ns", "latency p50", "ms", "lower",
+           "median query, host memory to host memory", "summary.latency_p50_ns", 1e-6, headline=True),
+    Metric("latency_p90_ns", "latency p90", "ms", "lower",
+           "90 % of queries are faster: MLPerf's single-stream figure", "summary.latency_p90_ns", 1e-6, headline=True),
+    Metric("latency_p95_ns", "latency p95", "ms", "lower",
+           "95 % of queries are faster", "summary.latency_p95_ns", 1e-6),
+    Metric("latency_p99_ns", "latency p99", "ms", "lower",
+           "99 % of queries are faster", "summary.latency_p99_ns", 1e-6, headline=True),
+    Metric("latency_p999_ns", "latency p99.9", "ms", "lower",
+           "99.9 % of queries are faster", "summary.latency_p999_ns", 1e-6),
+    Metric("latency_mean_ns", "latency mean", "ms", "lower",
+           "of all queries, outliers included", "summary.latency_mean_ns", 1e-6),
+    Metric("latency_min_ns", "latency min", "ms", "lower", "fastest query", "summary.latency_min_ns", 1e-6),
+    Metric("latency_max_ns", "latency max", "ms", "lower", "slowest query", "summary.latency_max_ns", 1e-6),
+    Metric("outliers_mild", "mild outliers", "queries", None,
+           "beyond 1.5 interquartile ranges; kept", "summary.outliers_mild"),
+    Metric("outliers_severe", "severe outliers", "queries", None,
+           "beyond 3 interquartile ranges; kept", "summary.outliers_severe"),
+    Metric("drift", "drift", "%", "lower",
+           "largest deviation of a quarter of the window from the whole", "summary.drift", 100.0, 2),
+    Metric("cold_start_ns", "cold start", "ms", "lower",
+           "process start, build, load, compile and first run together", scale=1e-6, headline=True, of=_cold_start),
+    Metric("load_ns", "load", "ms", "lower", "read and parse the model", "phases.load_ns", 1e-6),
+    Metric("compile_ns", "compile", "ms", "lower", "make the model runnable", "phases.compile_ns", 1e-6),
+    Metric("first_run_ns", "first run", "ms", "lower", "first query of the process", "phases.first_run_ns", 1e-6),
+    Metric("peak_memory_bytes", "peak memory", "MiB", "lower",
+           "of the worker process", "evidence.peak_memory_bytes", 1 / (1 << 20)),
+    Metric("quality", "quality", "", None,
+           "the card's metric, from the artefact that was timed", "evidence.quality.value"),
+    Metric("output_cosine", "output cosine", "", "higher",
+           "worst cosine with golden, centred by the mean golden output", "evidence.outputs.centred_cosine_min",
+           digits=6),
+    Metric("energy_j", "energy", "J/sample", "lower", "gross energy of the window / samples", of=_energy_j),
+    Metric("net_energy_j", "net energy", "J/sample", "lower",
+           "energy over the idle machine's / samples", of=_net_energy_j),
+    Metric("usd_per_hour", "price", "$/h", "lower", "of the whole machine: catalog, --price or --owned"),
+    Metric("usd_per_million", "cost", "$/1M samples", "lower",
+           "price x share / (3600 x throughput x utilisation) x 1e6"),
+    Metric("intensity_flops_per_byte", "intensity", "FLOP/B", None,
+           "flops / (weights at this precision / batch + inputs and outputs)"),
+    Metric("achieved_flops_per_s", "achieved", "GFLOP/s", "higher",
+           "throughput x flops of a sample", scale=1e-9),
+    Metric("ceiling_share", "share of ceiling", "%", "higher",
+           "achieved / the roofline measured on this machine", scale=100.0),
+)  # fmt: skip
+
+BY_KEY = {metric.key: metric for metric in METRICS}
+
+
+def look(metric: Metric, record: Record, summary: Summary | None) -> Found:
+    """A repeat's value of a metric with a `path` or an `of`."""
+    if metric.of is not None:
+        return metric.of(record)
+    root, *parts = metric.path.split(".")
+    node: Any = summary if root == "summary" else getattr(record, root)
+    if node is None:
+        return None, _nothing(record, root)
+    for part in parts:
+        parent, node = node, getattr(node, part)
+        if node is None:
+            return None, getattr(parent, "missing", {}).get(part, f"{part} was not recorded")
+    return float(node), ""
+
+
+def significant(value: float, digits: int) -> str:
+    """`value` to so many significant digits, integers in full: 45,678 or 12.3 or 0.0479; tiny ones as 4.79e-05."""
+    if value == 0:
+        return "0"
+    exponent = floor(log10(abs(value)))
+    if exponent < -4:
+        return f"{value:.{digits - 1}e}"
+    decimals = max(0, digits - 1 - floor(log10(abs(round(value, digits - 1 - exponent)))))
+    return f"{value:,.{decimals}f}"

@@ -1,0 +1,43 @@
+"""What the page explains in prose: how it was measured, and what its words mean."""
+
+from __future__ import annotations
+
+from results.metrics import METRICS
+
+METHOD = (
+    "Every item ran in a fresh worker process, one at a time, in a seeded random order. A worker compiles the model, compares its "
+    "outputs with a float64 reference, warms up until latencies settle, and measures until a minimum duration and a minimum number "
+    "of queries are both reached. The same small kernels before and after each item tell whether the machine changed meanwhile.",
+    "Latency is from host memory to host memory: inputs to the device, run, outputs back. Percentiles are observed values, as in "
+    "MLPerf LoadGen, and a tail percentile that the number of queries cannot support is not given. Nothing is trimmed: outliers "
+    "are counted and kept.",
+    "A figure is the median over repeats, each a whole process. From five repeats on it has a 95 % interval: Student's t on the "
+    "logarithms of the repeats. Below five the smallest and the largest are shown, and no interval is claimed.",
+    "Estimated, simulated and published values are badged, and no ratio, chart or verdict ranks them with measured ones. A result "
+    "whose outputs or placement are wrong is invalid: shown, struck through, and left out of every comparison.",
+)
+VERDICTS = (
+    ("valid", "outputs, placement, warm-up and spread passed every check"),
+    ("noisy", "right outputs, but a figure to be read with care; the reasons stand beside it"),
+    ("invalid", "wrong or unchecked outputs, quality below its floor, or work that ran elsewhere: not a result"),
+    ("holds, exceeds, falls short", "of a claim: measured in the claimed band, in a better one, in a worse one"),
+    ("reversed", "of a claim: said to be better than the CPU and measured worse, or the other way round"),
+    ("undecided", "of a claim: nothing measured to judge it by; the reason stands beside it"),
+)
+TERMS = (
+    ("workload", "what is computed: a network with its inputs, quality metric and latency bounds"),
+    ("engine", "software that compiles and runs a model on a device"),
+    ("precision", "the arithmetic really used; fp32 means fp32, with TF32 and silent bf16 off"),
+    ("single stream", "MLPerf's scenario: one query at a time; its figure is latency"),
+    ("offline", "MLPerf's scenario: all samples available at once; its figure is throughput"),
+    ("ratio", "how many times better than the baseline: throughput / baseline's, or baseline's latency / latency"),
+    ("spread", "± half the width of the 95 % interval of the median, or smallest to largest below five repeats; n counts repeats"),
+    ("in bound", "whether the workload's latency promise was kept: that share of queries answered in time"),
+    ("≥ before a cost", "a floor: an offline rate met no latency bound, so serving costs at least this much"),
+)
+
+
+def glossary() -> list[tuple[str, str]]:
+    """Words, then verdicts, then every metric with its formula and unit."""
+    shown = [(metric.title, metric.how) for metric in METRICS]
+    return [*TERMS, *VERDICTS, *shown]
