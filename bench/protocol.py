@@ -57,12 +57,15 @@ class Job:
     def from_line(cls, line: str) -> Job:
         values = json.loads(line)
         values["effort"] = Effort(**values["effort"])
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**fields)
 
 
 @dataclass(frozen=True)
 class Result:
     """What a worker measured; the fields are the record's own sections (`results/record.py`), as plain JSON values.
+
+    `marks` are the timed window's `opened_ns` and `closed_ns` on CLOCK_MONOTONIC.
 
     The samples themselves are in the file at `Job.samples_path`: little-endian int64, in order.
     """
@@ -73,6 +76,7 @@ class Result:
     settings: Mapping[str, Any]
     versions: Mapping[str, str]
     batch_chosen: int
+    marks: Mapping[str, int] = field(default_factory=dict)
 
 
 def send(stream: IO[str], event: str, **values: Any) -> None:

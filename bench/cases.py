@@ -1,0 +1,312 @@
+"""From what was asked for on the command line to the items that are measured: selection, cases, shuffled items.
+
+Nothing here imports an engine, pandas or pydantic: collecting a thousand cases has to cost no more than a glance.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import re
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import product
+from typing import Any, Literal
+
+from backends.contract import Backend, Device, Engine, Presence
+from bench import parts, scenarios
+from bench.parts import Found
+from bench.protocol import Effort
+from bench.supervisor import ROOT
+from workloads.contract import Bound, Workload
+
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "fp8", "int8", "int4")
+TECHNIQUES = ("none",)
+GOALS = ("latency", "throughput")
+NAME = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9 ._:/+@()\[\]=,>%#~*-]{0,159}\Z")
+"""What `results.record.Name` accepts, without importing pydantic."""
+
+
+class SelectionError(ValueError):
+    """Something asked for cannot be meant; the message is one line with the remedy."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much effort a run spends on each item. Counts are samples, by scenario."""
+
+    name: str
+    repeats: int
+    warmup_max_s: float
+    min_duration_s: float
+    max_duration_s: float
+    min_samples: Mapping[str, int]
+
+    def effort(self, scenario: str, batch: str) -> Effort:
+        per_query = int(batch) if batch.isdecimal() else 1
+        queries = math.ceil(self.min_samples[scenario] / per_query)
+        return Effort(self.warmup_max_s, self.min_duration_s, queries, self.max_duration_s)
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile("quick", 1, 0.6, 1.0, 2.0, {"single_stream": 64, "offline": 50}),
+        Profile("standard", 5, 10, 10, 60, {"single_stream": 1_024, "offline": 1_024}),
+        Profile("official", 10, 60, 600, 7_200, {"single_stream": 1_024, "offline": 24_576}),
+    )
+}
+"""`official` has MLPerf Inference's own durations and counts (inference_rules.adoc §3, "Scenarios": 600 s; 1,024
+queries of a single stream, 24,576 samples offline). `quick` takes 5 s an item, the start of the process included."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The command line, checked for form; empty means every one, or the default. Names are checked by `expand`."""
+
+    backends: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ()
+    workloads: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ("fp32",)
+    techniques: tuple[str, ...] = ("none",)
+    scenarios: tuple[str, ...] = tuple(scenarios.SCENARIOS)
+    batches: tuple[str, ...] = ("1",)
+    goal: str | None = None
+    targets: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+    bounds: tuple[Bound, ...] = ()
+    parts: tuple[str, ...] = ()
+    pythons: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check("precision", self.precisions, PRECISIONS)
+        _check("technique", self.techniques, TECHNIQUES)
+        _check("scenario", self.scenarios, tuple(scenarios.SCENARIOS))
+        _check("goal", (self.goal,) if self.goal else (), GOALS)
+        for batch in self.batches:
+            if batch != "auto" and not (batch.isdecimal() and int(batch) > 0):
+                raise SelectionError(f"--batch {batch}: a positive number or auto")
+        for text in (*self.options, *self.options.values()):
+            _checked_name("--option", text)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One combination to measure, or the reason why it cannot be: then `presence` is not "present"."""
+
+    workload: Workload
+    technique: str
+    precision: str
+    batch: str
+    scenario: str
+    goal: str
+    options: Mapping[str, str]
+    bounds: tuple[Bound, ...]
+    backend: str
+    place: str
+    device: str
+    engine: str
+    presence: Presence
+
+    @property
+    def id(self) -> str:
+        """Readable and unique in a run, for `-k` and for reports of pytest."""
+        technique = () if self.technique == "none" else (self.technique,)
+        options = [f"{key}={value}" for key, value in sorted(self.options.items())]
+        words = (self.workload.card.name, self.place, self.engine, self.precision, *technique, self.scenario)
+        goal = () if self.goal == scenarios.parse(self.scenario).goal else (self.goal,)
+        return "-".join([*words, *goal, f"b{self.batch}", *options])
+
+    def identity(self) -> dict[str, Any]:
+        """The fields of `results.record.Identity`."""
+        names = ("technique", "precision", "batch", "scenario", "goal", "backend", "device", "engine")
+        chosen = {name: getattr(self, name) for name in names}
+        return {**chosen, "workload": self.workload.card.name, "options": dict(self.options)}
+
+    def card(self) -> dict[str, Any]:
+        """The fields of `results.record.Card`, with the bounds that were asked for."""
+        card = asdict(self.workload.card)
+        return {**card, "bounds": [asdict(bound) for bound in self.bounds or self.workload.card.bounds]}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One process: a case and which repeat of it, as the `order`-th of the run."""
+
+    case: Case
+    repeat: int
+    order: int
+
+    @property
+    def id(self) -> str:
+        return f"{self.case.id}-r{self.repeat + 1}" if self.repeat else self.case.id
+
+
+def items(cases: Sequence[Case], profile: Profile, seed: int) -> list[Item]:
+    """Every case as often as the profile repeats it, in an order that `seed` decides; what is not here comes once."""
+    pairs = [(case, n) for case in cases for n in range(profile.repeats if case.presence.state == "present" else 1)]
+    random.Random(seed).shuffle(pairs)  # noqa: S311 - an order, not a secret
+    return [Item(case, repeat, order) for order, (case, repeat) in enumerate(pairs)]
+
+
+def expand(selection: Selection) -> list[Case]:
+    """All cases of `selection`; raises SelectionError for a name that no part has."""
+    try:
+        workloads = _named(Workload, parts.collect(Workload, selection.parts), selection.workloads)
+        backends = _backends(parts.collect(Backend, selection.parts), selection.backends)
+        engines = parts.collect(Engine, selection.parts)
+        named = _named(Engine, engines, selection.engines)
+    except parts.PartError as error:
+        raise SelectionError(str(error)) from error
+    for part in (*backends, *named):
+        _checked_name(f"the name of {type(part).__name__}", part.name)
+    targets = _targets(selection.targets, backends)
+    places = [
+        place for backend in backends for place in _places(backend, named, selection, targets.get(backend.name, ()))
+    ]
+    return [case for place in places for case in _cases(workloads, selection, *place)]
+
+
+def broken(selection: Selection) -> list[Found[Any]]:
+    """The parts that could not be loaded, of every kind."""
+    bases: tuple[type[Any], ...] = (Workload, Backend, Engine)
+    return [found for base in bases for found in parts.collect(base, selection.parts) if found.error]
+
+
+Place = tuple[str, str, str, str, Presence]
+"""Backend, its name in ids, device, engine, and whether that engine can run there."""
+
+
+def _cases(workloads: Iterable[Workload], selection: Selection, *place: Any) -> Iterator[Case]:
+    backend, short, device, engine, presence = place
+    axes = (workloads, selection.techniques, selection.precisions, selection.batches, selection.scenarios)
+    for workload, technique, precision, batch, scenario in product(*axes):
+        _checked_name("the name of a workload", workload.card.name)
+        goal = selection.goal or scenarios.parse(scenario).goal
+        chosen = (technique, precision, batch, scenario, goal, selection.options, selection.bounds)
+        yield Case(workload, *chosen, backend, short, device, engine, presence)
+
+
+def _places(
+    backend: Backend, engines: Sequence[Engine], selection: Selection, targets: tuple[str, ...]
+) -> Iterator[Place]:
+    presence = _asked(lambda: backend.probe(targets), f"backends: probing {backend.name}")
+    if presence.state != "present":
+        if selection.backends or presence.state != "absent":
+            yield backend.name, backend.name, "none", "none", presence
+        return
+    for number, device in enumerate(presence.devices):
+        short = backend.name if len(presence.devices) == 1 else f"{backend.name}{number}"
+        for engine, state in _engines(device, engines, selection):
+            yield backend.name, short, _checked_name("a device", device.name), engine, state
+
+
+def _engines(device: Device, engines: Sequence[Engine], selection: Selection) -> Iterator[tuple[str, Presence]]:
+    """The engines to measure on `device`: the named ones whatever their state, or all the default ones that can."""
+    if not device.runs:
+        why = f"{device.name} can be compiled for here, and not run"
+        yield "none", Presence("absent", why, "run on a machine that has the device")
+        return
+    states = {engine: _available(engine, device, selection) for engine in engines}
+    if selection.engines:
+        yield from ((engine.name, state) for engine, state in states.items())
+        return
+    usable = [(engine.name, s) for engine, s in states.items() if engine.by_default and s.state != "absent"]
+    yield from usable or [("none", _no_engine(device, states))]
+
+
+def _no_engine(device: Device, states: Mapping[Engine, Presence]) -> Presence:
+    tried = {engine.name: state for engine, state in states.items() if engine.by_default}
+    why = "; ".join(f"{name}: {state.reason}" for name, state in tried.items())
+    remedy = next((state.remedy for state in tried.values() if state.remedy), "install an engine for it")
+    return Presence("absent", f"no engine can drive {device.name} ({why or 'there is none'})", remedy)
+
+
+def _available(engine: Engine, device: Device, selection: Selection) -> Presence:
+    python = selection.pythons.get(engine.name)
+    if python:
+        return _available_in(python, engine.name, device, selection.parts)
+    return _asked(lambda: engine.available(device), f"engines: asking {engine.name}")
+
+
+_ASK = """
+import dataclasses, json, sys
+from backends.contract import Device, Engine
+from bench import parts
+name, device, extra = json.loads(sys.argv[1])
+presence = parts.find(Engine, name, extra).available(Device(**device))
+print(json.dumps({**dataclasses.asdict(presence), "devices": ()}))
+"""
+
+
+def _available_in(python: str, engine: str, device: Device, extra: Sequence[str]) -> Presence:
+    """What `engine` says in the environment of another interpreter."""
+    question = json.dumps([engine, asdict(device), list(extra)])
+    try:
+        answer = subprocess.run(
+            [python, "-c", _ASK, question], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+        )
+        return Presence(**json.loads(answer.stdout))
+    except subprocess.CalledProcessError as error:
+        why = (error.stderr.strip() or f"exit status {error.returncode}").splitlines()[-1]
+    except (OSError, subprocess.TimeoutExpired, ValueError, TypeError) as error:
+        why = str(error)
+    return Presence("broken", f"asking {engine} in {python}: {why}", f"check --python {engine}={python}")
+
+
+def _asked(question: Any, moment: str) -> Presence:
+    """The answer of a part, which must not raise; one that does is a fault of that part, and is reported as such."""
+    try:
+        presence: Presence = question()
+    except Exception as error:  # noqa: BLE001 - a part is foreign code, and its fault must not hide the others
+        return Presence("broken", f"{moment} raised {type(error).__name__}: {error}", "mend that part's file")
+    return presence
+
+
+def _named(base: type[Any], found: Sequence[Found[Any]], wanted: Sequence[str]) -> list[Any]:
+    by_name = {one.name: one.part for one in found if one.part is not None}
+    for name in wanted:
+        if name not in by_name:
+            raise SelectionError(parts.unknown(base, name, found))
+    return [by_name[name] for name in wanted] if wanted else list(by_name.values())
+
+
+def _backends(found: Sequence[Found[Backend]], wanted: Sequence[str]) -> list[Backend]:
+    """Backends by name or by family, each once."""
+    loaded = [one.part for one in found if one.part is not None]
+    for name in wanted:
+        if not any(name in (backend.name, backend.family) for backend in loaded):
+            raise SelectionError(parts.unknown(Backend, name, found, [b.family for b in loaded if b.family]))
+    return [b for b in loaded if not wanted or b.name in wanted or b.family in wanted]
+
+
+def _targets(specs: Sequence[str], backends: Sequence[Backend]) -> dict[str, tuple[str, ...]]:
+    """Specifications by the backend that owns them: what stands before the first colon."""
+    names = [backend.name for backend in backends]
+    owned: dict[str, tuple[str, ...]] = {}
+    for spec in specs:
+        owner = spec.partition(":")[0]
+        if owner not in names:
+            raise SelectionError(
+                f"--target {spec}: {parts.no_such('backend', owner, names)}; write BACKEND:SPECIFICATION"
+            )
+        owned[owner] = (*owned.get(owner, ()), spec)
+    return owned
+
+
+def _check(
+    what: Literal["precision", "technique", "scenario", "goal"], given: Sequence[str], names: Sequence[str]
+) -> None:
+    for name in given:
+        if name not in names:
+            raise SelectionError(parts.no_such(what, name, names))
+
+
+def _checked_name(what: str, text: str) -> str:
+    if not NAME.match(text):
+        raise SelectionError(
+            f"{what} is {text!r}: names have letters, digits, spaces and ._:/+@()[]=,>%#~*- only, and at most 160"
+        )
+    return text

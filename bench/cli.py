@@ -1,0 +1,198 @@
+"""The command `accelmark`: what can be measured here, what there is to measure, and what was measured.
+
+Measuring itself is pytest's: `pytest bench/ --backend=cpu`. Every import beyond the standard library is made by the
+command that needs it, so that `--help` answers at once and a broken part is a row, not a traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn, TypeAlias
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "results" / "runs"
+DESCRIPTION = "Which hardware, engine, precision and policy an AI workload should run on, and what it will cost."
+EXAMPLES = """\
+examples:
+  pytest bench/ --backend=cpu                              measure every workload on every engine of the processor
+  pytest bench/ --workload=resnet50 --profile=standard     one workload, five repeats, with an interval
+  pytest bench/ --backend=cuda                             absent hardware is skipped, and says why
+  accelmark doctor                                         what works here, having computed with each engine
+  accelmark report --price 0.35                            the page, for a machine at 0.35 USD per hour
+  accelmark report --owned 2400usd/3y --kwh 0.30           the page, for a machine you own
+  accelmark report --format csv --out results.csv          the table for a spreadsheet
+  accelmark compare previous latest                        did it change, and by how much
+"""
+GLOSSARY = {
+    "workload": "what is computed: a network, its inputs, its quality metric and its latency bounds (resnet50, kws)",
+    "technique": "what turns a model into a cheaper one (int8-static); none is measured yet",
+    "precision": "the arithmetic really used; fp32 means fp32, whatever an engine would do by default",
+    "backend": "a kind of hardware (cpu, cuda, tpu); several may share a family (asic)",
+    "engine": "software that compiles and runs a model on a device (onnxruntime, openvino)",
+    "scenario": "the load, with MLPerf's names: single_stream (latency), offline (throughput)",
+    "goal": "what the engine is tuned for, latency or throughput; the scenario implies it",
+    "policy": "what turns a serving system into another (a cache); none is measured yet",
+    "profile": "how much effort: quick (one repeat), standard (five), official (ten, MLPerf's durations)",
+    "sample": "one raw measured value; all of them are kept",
+    "summary": "what is derived from samples: percentiles, rates, a verdict; can be made again",
+    "provenance": "where a value is from: measured, simulator, estimate, published or modelled; never ranked together",
+    "verdict": "of a result: valid, noisy, invalid, with reasons; of a claim: holds, exceeds, falls short, undecided",
+}
+KINDS = ("workloads", "backends", "engines", "scenarios", "profiles", "exports")
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but a mistake is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status: 0, 1 (something is broken), 2 (bad input, one line on stderr), 130 (Ctrl-C)."""
+    chosen = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = chosen.command
+    try:
+        return command(chosen)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of a pipe has seen enough; python would complain about that at exit
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except (OSError, ValueError) as error:
+        print(f"accelmark: {_line(error)}", file=sys.stderr)
+        return 2
+
+
+def doctor(chosen: argparse.Namespace) -> int:
+    from bench import console
+    from bench.doctor import examine
+
+    findings = list(examine(tuple(chosen.parts), not chosen.dry, chosen.engine or None))
+    console.table(
+        "what can be measured here",
+        ("kind", "name", "state", "detail", "what to do"),
+        [(one.kind, one.name, one.state, one.detail, one.remedy) for one in findings],
+    )
+    faults = [one for one in findings if one.is_fault]
+    if faults:
+        print(
+            f"accelmark: {len(faults)} of {len(findings)} are broken: {', '.join(f.name for f in faults)}",
+            file=sys.stderr,
+        )
+    return 1 if faults else 0
+
+
+def list_parts(chosen: argparse.Namespace) -> int:
+    from bench import console
+    from bench.inventory import TABLES
+
+    for kind in chosen.kinds or KINDS:
+        columns, rows = TABLES[kind](tuple(chosen.parts))
+        console.table(kind, columns, rows)
+    return 0
+
+
+def report(chosen: argparse.Namespace) -> int:
+    from bench.reading import write_report
+
+    return write_report(chosen)
+
+
+def compare(chosen: argparse.Namespace) -> int:
+    from bench.reading import print_comparison
+
+    return print_comparison(chosen)
+
+
+def _parser() -> Parser:
+    words = "\n".join(f"  {word:<11} {meaning}" for word, meaning in GLOSSARY.items())
+    parser = Parser(
+        prog="accelmark",
+        description=DESCRIPTION,
+        epilog=f"{EXAMPLES}\nwords:\n{words}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
+    _add_doctor(commands)
+    _add_list(commands)
+    _add_report(commands)
+    _add_compare(commands)
+    return parser
+
+
+def _add_doctor(commands: Commands) -> None:
+    text = "what can be measured here: each backend probed, each engine made to compute, in a process of its own"
+    parser = commands.add_parser("doctor", help=text, description=text)
+    parser.add_argument("--dry", action="store_true", help="only look, compute nothing")
+    parser.add_argument("--engine", action="append", default=[], metavar="NAME", help="only this one; may be repeated")
+    _add_parts(parser)
+    parser.set_defaults(command=doctor)
+
+
+def _add_list(commands: Commands) -> None:
+    text = f"what there is to choose from: {', '.join(KINDS)}"
+    parser = commands.add_parser("list", help=text, description=text)
+    parser.add_argument("kinds", nargs="*", metavar="KIND", type=_kind, help="only these; all of them by default")
+    _add_parts(parser)
+    parser.set_defaults(command=list_parts)
+
+
+def _kind(text: str) -> str:
+    if text not in KINDS:
+        raise argparse.ArgumentTypeError(f"no such kind: {text}; there are: {', '.join(KINDS)}")
+    return text
+
+
+def _add_parts(parser: argparse.ArgumentParser) -> None:
+    text = "a further Python package with parts of any kind; may be repeated"
+    parser.add_argument("--parts", action="append", default=[], metavar="PACKAGE", help=text)
+
+
+def _add_report(commands: Commands) -> None:
+    text = "the newest results as one page or table, priced as you say"
+    parser = commands.add_parser("report", help=text, description=text)
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="where runs are (results/runs)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="what to write (results/report.FORMAT)")
+    text = "html, or an export: accelmark list exports (html)"
+    parser.add_argument("--format", default="html", metavar="NAME", help=text)
+    price = parser.add_mutually_exclusive_group()
+    price.add_argument("--price", metavar="USD", help="price of every machine, in USD per hour")
+    price.add_argument("--owned", metavar="SPEC", help="an owned machine: its price and its life, as in 2400usd/3y")
+    parser.add_argument("--kwh", metavar="USD", help="price of electricity, in USD per kilowatt-hour")
+    parser.add_argument(
+        "--share", default="1", metavar="SHARE", help="share of the machine that is charged, above 0 and up to 1 (1)"
+    )
+    parser.add_argument(
+        "--utilisation", default="1", metavar="SHARE", help="share of the paid time that is used, likewise (1)"
+    )
+    parser.add_argument("--region", metavar="NAME", help="region of the catalog's prices, as in us-east-1")
+    parser.add_argument("--baseline", metavar="TEXT", help="what ratios are counted from, as the page names it")
+    text = "latency bounds in place of the workloads' own, in ms: 15, or 15@95 for a percentile; may be repeated"
+    parser.add_argument("--bound", action="append", default=[], metavar="BOUND", help=text)
+    parser.set_defaults(command=report)
+
+
+def _add_compare(commands: Commands) -> None:
+    text = "whether results changed from A to B, with the smallest change that could have been seen"
+    parser = commands.add_parser("compare", help=text, description=text)
+    parser.add_argument("a", metavar="A", help="a run's name, latest, previous, or a folder of runs")
+    parser.add_argument("b", metavar="B", help="likewise")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="where runs are (results/runs)")
+    parser.set_defaults(command=compare)
+
+
+def _line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())

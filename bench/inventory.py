@@ -1,0 +1,153 @@
+"""What there is to choose from, as tables: `accelmark list`."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from backends.contract import Backend, Device, Engine, Presence
+from bench import parts
+from workloads.contract import Workload
+
+Rows = list[tuple[str, ...]]
+Table = tuple[tuple[str, ...], Rows]
+
+
+def workloads(extra: Sequence[str]) -> Table:
+    columns = ("name", "task", "parameters", "flops", "weights", "bound", "quality")
+    return columns, list(_described(Workload, extra, len(columns), _workload))
+
+
+def backends(extra: Sequence[str]) -> Table:
+    columns = ("name", "family", "state", "devices or reason", "what to do")
+    return columns, list(_described(Backend, extra, len(columns), _backend))
+
+
+def engines(extra: Sequence[str]) -> Table:
+    devices = [device for one in found_backends(extra) for device in one.probe().devices]
+    columns = ("name", "measured by default", "state", "drives or reason", "what to do")
+
+    def describe(engine: Engine) -> tuple[str, ...]:
+        return _engine(engine, devices)
+
+    return columns, list(_described(Engine, extra, len(columns), describe))
+
+
+def scenarios(_extra: Sequence[str]) -> Table:
+    from bench.scenarios import SCENARIOS
+
+    rows: Rows = [(name, str(kind.goal), _first_line(kind)) for name, kind in SCENARIOS.items()]
+    return ("name", "goal", "load"), rows
+
+
+def profiles(_extra: Sequence[str]) -> Table:
+    from bench.cases import PROFILES
+
+    columns = ("name", "repeats", "warm-up at most", "window", "samples at least")
+    return columns, [
+        (
+            one.name,
+            str(one.repeats),
+            f"{one.warmup_max_s:g} s",
+            f"{one.min_duration_s:g} to {one.max_duration_s:g} s",
+            ", ".join(f"{scenario} {count:,}" for scenario, count in one.min_samples.items()),
+        )
+        for one in PROFILES.values()
+    ]
+
+
+def exports(_extra: Sequence[str]) -> Table:
+    rows: Rows = [("html", "the report: one self-contained page")]
+    for name in export_names():
+        rows.append((name, _first_line(importlib.import_module(f"results.exports.{name}"))))
+    return ("name", "what"), rows
+
+
+def export_names() -> list[str]:
+    """The files of the shelf `results/exports/`; none is imported."""
+    import results.exports
+
+    names = (info.name for info in pkgutil.iter_modules(results.exports.__path__))
+    return sorted(name for name in names if not name.startswith("_"))
+
+
+TABLES: Mapping[str, Callable[[Sequence[str]], Table]] = {
+    "workloads": workloads,
+    "backends": backends,
+    "engines": engines,
+    "scenarios": scenarios,
+    "profiles": profiles,
+    "exports": exports,
+}
+
+
+def found_backends(extra: Sequence[str]) -> list[Backend]:
+    return [found.part for found in parts.collect(Backend, extra) if found.part is not None]
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Which devices an engine drives, or would if it were installed; `reason` and `remedy` where there is none."""
+
+    answers: tuple[tuple[Device, Presence], ...]
+    reason: str = ""
+    remedy: str = ""
+
+
+def reach(engine: Engine, devices: Sequence[Device]) -> Reach:
+    answers = [(device, engine.available(device)) for device in devices]
+    reached = tuple((d, answer) for d, answer in answers if answer.state != "absent" or engine.name in d.address)
+    if reached:
+        return Reach(reached)
+    reasons = "; ".join(dict.fromkeys(answer.reason for _, answer in answers))
+    return Reach((), reasons or "no device is here", next((answer.remedy for _, answer in answers), ""))
+
+
+def scaled(number: float, unit: str = "") -> str:
+    """Three digits and a decimal prefix: 4.1 G."""
+    prefixes = (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
+    prefix, scale = next(((p, s) for p, s in prefixes if abs(number) >= s), ("", 1.0))
+    return f"{number / scale:.3g} {prefix}{unit}".rstrip()
+
+
+def _described(
+    base: type[Any], extra: Sequence[str], width: int, describe: Callable[[Any], tuple[str, ...]]
+) -> Iterator[tuple[str, ...]]:
+    for found in parts.collect(base, extra):
+        if found.part is None:
+            yield (found.name, "broken", f"{found.error} ({found.file})", *[""] * (width - 3))
+        else:
+            yield describe(found.part)
+
+
+def _workload(workload: Workload) -> tuple[str, ...]:
+    card = workload.card
+    bounds = ", ".join(f"p{bound.percentile:g} <= {bound.latency_ms:g} ms" for bound in card.bounds) or "none"
+    quality = card.quality.metric if card.quality else "not measurable: random weights"
+    if card.role != "model":
+        bounds, quality = "none", f"not ranked: probes the machine's {card.role.removeprefix('ceiling_')} ceiling"
+    parameters, flops = scaled(card.parameters), scaled(card.flops)
+    return card.name, card.task, parameters, flops, scaled(card.weight_bytes, "B"), bounds, quality
+
+
+def _backend(backend: Backend) -> tuple[str, ...]:
+    presence = backend.probe()
+    devices = ", ".join(device.name for device in presence.devices)
+    return backend.name, backend.family, presence.state, devices or presence.reason, presence.remedy
+
+
+def _engine(engine: Engine, devices: Sequence[Device]) -> tuple[str, ...]:
+    default = "yes" if engine.by_default else "no: only when --engine names it"
+    reached = reach(engine, devices)
+    if not reached.answers:
+        return engine.name, default, "absent", reached.reason, reached.remedy
+    _, presence = reached.answers[0]
+    drives = ", ".join(device.name for device, _ in reached.answers)
+    return engine.name, default, presence.state, presence.reason or drives, presence.remedy
+
+
+def _first_line(documented: object) -> str:
+    return (documented.__doc__ or "").strip().splitlines()[0]

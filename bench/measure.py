@@ -1,0 +1,272 @@
+"""Runs a session under a scenario and times it: the only module that reads the clock in the timed loop.
+
+A latency is host memory to host memory: `put` + `run` + `get` of one query, on distinct inputs made in advance. An
+offline throughput counts completions by the moment they end, over a window that opens when the pipeline is full.
+Nothing but the loop runs in the window: no garbage collection, no input preparation, no statistics.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from backends.contract import Session
+    from bench.protocol import Effort
+    from bench.queries import Feed
+
+Clock = Callable[[], int]
+CLOCK: Clock = time.perf_counter_ns
+"""CLOCK_MONOTONIC on Linux, as the marks that the parent joins power and conditions on."""
+
+WARMUP_BLOCKS = 6
+WARMUP_BOUND = 0.05
+"""See `settled`. The bound is the one beyond which a window's own drift is called noisy."""
+
+
+class Limit(Protocol):
+    """Decides when a run ends. `open` and each call give the clock value at which to ask again, or None to end now."""
+
+    def open(self, now_ns: int) -> int: ...
+
+    def __call__(self, now_ns: int, samples: Sequence[int]) -> int | None: ...
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What a run took. `samples` in nanoseconds, in order: latencies, or completions counted from `opened_ns`."""
+
+    samples: array[int]
+    opened_ns: int
+    closed_ns: int
+
+    @property
+    def duration_ns(self) -> int:
+        return self.closed_ns - self.opened_ns
+
+
+class Enough:
+    """Ends once both the minimum duration and the minimum count are met, and never beyond the maximum duration.
+
+    LoadGen's rule (TestSettings min_duration, min_query_count, max_duration). One query is always let through.
+    """
+
+    def __init__(self, effort: Effort) -> None:
+        self.effort = effort
+
+    def open(self, now_ns: int) -> int:
+        self.soft_ns = now_ns + round(self.effort.min_duration_s * 1e9)
+        self.hard_ns = now_ns + round(self.effort.max_duration_s * 1e9)
+        return min(self.soft_ns, self.hard_ns)
+
+    def __call__(self, now_ns: int, samples: Sequence[int]) -> int | None:
+        if now_ns >= self.hard_ns or (now_ns >= self.soft_ns and len(samples) >= self.effort.min_queries):
+            return None
+        return max(now_ns, min(self.soft_ns, self.hard_ns))
+
+
+class Steady:
+    """Ends a warm-up once the time a query takes has settled, and at `max_s` at the latest.
+
+    Levels are taken over blocks of 1/16 of `max_s` or of one query, whichever is longer.
+    """
+
+    def __init__(self, max_s: float, level: Callable[[Sequence[int], int], float]) -> None:
+        self.max_ns = round(max_s * 1e9)
+        self.level = level
+        self.levels: list[float] = []
+        self.stable = False
+
+    def open(self, now_ns: int) -> int:
+        self.began_ns, self.counted = now_ns, 0
+        self.hard_ns = now_ns + self.max_ns
+        return now_ns + self.max_ns // 16
+
+    def __call__(self, now_ns: int, samples: Sequence[int]) -> int | None:
+        if len(samples) > self.counted:
+            self.levels.append(self.level(samples[self.counted :], now_ns - self.began_ns))
+        self.began_ns, self.counted = now_ns, len(samples)
+        self.stable = settled(self.levels)
+        return None if self.stable or now_ns >= self.hard_ns else now_ns + self.max_ns // 16
+
+
+def settled(levels: Sequence[float]) -> bool:
+    """Whether the last WARMUP_BLOCKS levels have neither a trend nor much spread.
+
+    Trend: the medians of their two halves differ by at most WARMUP_BOUND of the whole's median. Spread: the median
+    absolute deviation is at most as much. Medians, because one preempted query says nothing about warmth. The scheme is
+    Triton perf_analyzer's (consecutive intervals that agree within a bound); it takes 3 intervals and 10 % and has no
+    test for a trend.
+    """
+    if len(levels) < WARMUP_BLOCKS:
+        return False
+    recent = levels[-WARMUP_BLOCKS:]
+    centre = median(recent)
+    trend = abs(median(recent[: WARMUP_BLOCKS // 2]) - median(recent[WARMUP_BLOCKS // 2 :]))
+    spread = median(abs(level - centre) for level in recent)
+    return max(trend, spread) <= WARMUP_BOUND * centre
+
+
+def latency_level(samples: Sequence[int], _elapsed_ns: int) -> float:
+    """A block's level in single_stream: the median latency."""
+    return median(samples)
+
+
+def interval_level(samples: Sequence[int], elapsed_ns: int) -> float:
+    """A block's level in offline: the mean time between completions."""
+    return elapsed_ns / len(samples)
+
+
+def single_stream(session: Session, feeds: Sequence[Feed], limit: Limit, clock: Clock = CLOCK) -> Timed:
+    """One query after the other from the first of `feeds`, each timed."""
+    put, run, get, send = session.put, session.run, session.get, feeds[0].send
+    samples = array("q")
+    add = samples.append
+    arrays = next(feeds[0])
+    with no_collections():
+        start = clock()
+        ask = limit.open(start)
+        while True:
+            begin = clock()
+            outputs = get(run(put(arrays)))
+            end = clock()
+            add(end - begin)
+            if end >= ask:
+                again = limit(end, samples)
+                if again is None:
+                    return Timed(samples, start, end)
+                ask = again
+            arrays = send(outputs)
+
+
+def offline(session: Session, feeds: Sequence[Feed], limit: Limit, clock: Clock = CLOCK) -> Timed:
+    """Keeps `len(feeds)` queries under way, each chain of them on a feed of its own.
+
+    The window opens at a completion, once every query of the filling has completed, and closes at a later completion of
+    the same chain of queries, so that chains in lockstep are not cut unequally.
+    """
+    pipeline = _Pipeline(session, limit, len(feeds), clock)
+    with no_collections():
+        for each in feeds:
+            _Chain(pipeline, each).start()
+        pipeline.drained.wait()
+    return pipeline.timed()
+
+
+class _Pipeline:
+    """What the chains share. Appending to an array is atomic under the interpreter's lock; all else is under `lock`."""
+
+    def __init__(self, session: Session, limit: Limit, chains: int, clock: Clock) -> None:
+        self.session, self.limit, self.chains, self.clock = session, limit, chains, clock
+        self.lock = threading.Lock()
+        self.drained = threading.Event()
+        self.settled: set[_Chain] = set()
+        self.anchor: _Chain | None = None
+        self.closing = False
+        self.error: BaseException | None = None
+        self.left = 0
+        self.ends = array("q")
+        self.opened_ns = self.closed_ns = self.ask_ns = 0
+
+    def completed(self, chain: _Chain) -> bool:
+        """Notes a completion; returns whether the chain is to go on."""
+        now_ns = self.clock()
+        if self.anchor is None:
+            self.fill(chain, now_ns)
+            return True
+        self.ends.append(now_ns)
+        if chain is self.anchor and now_ns >= self.ask_ns and not self.closing:
+            self.ask(now_ns)
+        return not self.closing
+
+    def fill(self, chain: _Chain, now_ns: int) -> None:
+        with self.lock:
+            self.settled.add(chain)
+            if len(self.settled) == self.chains and self.anchor is None:
+                self.opened_ns, self.ask_ns = now_ns, self.limit.open(now_ns)
+                self.anchor = chain
+
+    def ask(self, now_ns: int) -> None:
+        again = self.limit(now_ns, self.ends)
+        if again is None:
+            self.closed_ns, self.closing = now_ns, True
+        else:
+            self.ask_ns = again
+
+    def leave(self, error: BaseException | None = None) -> None:
+        with self.lock:
+            if error is not None:
+                self.error, self.closing = self.error or error, True
+            self.left += 1
+            if self.left == self.chains:
+                self.drained.set()
+
+    def timed(self) -> Timed:
+        if self.error is not None:
+            raise self.error
+        inside = sorted(end - self.opened_ns for end in self.ends if self.opened_ns < end <= self.closed_ns)
+        return Timed(array("q", inside), self.opened_ns, self.closed_ns)
+
+
+class _Chain:
+    """One of the queries under way: its completion starts the next one, on whatever thread that comes."""
+
+    def __init__(self, pipeline: _Pipeline, feed: Feed) -> None:
+        self.pipeline, self.feed = pipeline, feed
+
+    def start(self) -> None:
+        try:
+            self.submit(next(self.feed))
+        except BaseException as error:  # noqa: BLE001 - raised by the thread that waits for the pipeline
+            self.pipeline.leave(error)
+
+    def submit(self, arrays: Any) -> None:
+        session = self.pipeline.session
+        session.submit(session.put(arrays), self.done)
+
+    def done(self, values: Any, error: BaseException | None) -> None:
+        pipeline = self.pipeline
+        try:
+            if error is not None:
+                raise error
+            outputs = pipeline.session.get(values)
+            if pipeline.completed(self):
+                self.submit(self.feed.send(outputs))
+            else:
+                pipeline.leave()
+        except BaseException as failure:  # noqa: BLE001 - as above
+            pipeline.leave(failure)
+
+
+@contextmanager
+def no_collections() -> Iterator[None]:
+    """Collect now, and not again until the window is closed."""
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@dataclass(frozen=True)
+class Driver:
+    """How one scenario's load is made, and what its warm-up looks at."""
+
+    run: Callable[[Session, Sequence[Feed], Limit], Timed]
+    level: Callable[[Sequence[int], int], float]
+
+
+DRIVERS = {
+    "single_stream": Driver(single_stream, latency_level),
+    "offline": Driver(offline, interval_level),
+}

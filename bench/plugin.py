@@ -1,0 +1,281 @@
+"""The pytest plugin: command line options, one parametrised item per measurement, and what is said at the end.
+
+A run measures only when an argument names `bench/`. Names are checked before pytest starts a session, so that a mistake
+is one line and exit status 2. It knows no part: what is vendor-specific is for the parts themselves to understand.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from bench.cases import Selection
+    from bench.recorder import Kept
+    from bench.runner import Request, Runner
+    from workloads.contract import Bound
+
+HERE = Path(__file__).resolve().parent
+RUNNER = pytest.StashKey["Runner"]()
+BAD_INPUT = 2
+
+LISTS = {
+    "--backend": "kinds of hardware, by name or family (default: every present one)",
+    "--engine": "engines (default: every one that is there and is measured by default)",
+    "--workload": "workloads (default: all)",
+    "--precision": "fp32, tf32, bf16, fp16, fp8, int8, int4 (default: fp32)",
+    "--technique": "techniques (default: none)",
+    "--scenario": "single_stream, offline (default: both)",
+    "--batch": "batch sizes, or auto (default: 1)",
+    "--target": "BACKEND:SPECIFICATION, understood by the backend",
+    "--bound": "latency bounds in place of the workload's, in ms: 15 or 15@99 for the percentile",
+    "--option": "KEY=VALUE overrides of an engine's settings",
+    "--parts": "packages with further workloads, backends or engines",
+    "--python": "ENGINE=PATH: another Python for the workers of an engine",
+}
+PAIRS = {"--option": "KEY=VALUE", "--python": "ENGINE=PATH"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup(
+        "accelmark", "accelmark: what to measure (pytest bench/ ...); lists are separated by commas"
+    )
+    for option, text in LISTS.items():
+        group.addoption(option, action="append", default=[], metavar="LIST", help=text)
+    group.addoption("--goal", metavar="GOAL", help="latency or throughput: tune engines for it whatever the scenario")
+    group.addoption("--profile", default="quick", metavar="NAME", help="quick, standard or official (default: quick)")
+    group.addoption("--seed", default="0", metavar="N", help="seed of the order of the items (default: 0)")
+    group.addoption("--results", metavar="DIR", help="where records are kept (default: results/runs)")
+    group.addoption(
+        "--timeout-s", metavar="S", help="give up on a phase of an item after S seconds (default: by phase)"
+    )
+    group.addoption("--require", action="store_true", help="fail when hardware is absent or nothing was measured")
+    group.addoption("--in-process", action="store_true", help="no worker processes, for debuggers: not for results")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Check everything that can be checked before a session starts."""
+    if config.option.help or config.option.version:
+        return None
+    from bench.cases import SelectionError
+
+    try:
+        if _names_bench(config):
+            config.stash[RUNNER] = _runner(config)
+        elif asked := _asked_for(config):
+            raise SelectionError(f"{asked} is for measuring: name the folder too, pytest bench/ {asked} ...")
+    except (SelectionError, OSError) as error:
+        print(f"accelmark: {error}", file=sys.stderr)
+        return BAD_INPUT
+    return None
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A run that does not name bench/ never wanders into it."""
+    inside = collection_path == HERE or HERE in collection_path.parents
+    return True if inside and RUNNER not in config.stash else None
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    if RUNNER not in config.stash:
+        return []
+    from bench.cases import broken
+    from bench.runner import estimate
+
+    runner = config.stash[RUNNER]
+    request = runner.request
+    about = estimate(list(runner.items.values()), request.profile)
+    head = f"accelmark: {len(runner.items)} items, profile {request.profile.name}, seed {request.seed}, about {about}"
+    return [head, *(f"accelmark: not loaded: {part.file}: {part.error}" for part in broken(request.selection))]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "item_id" in metafunc.fixturenames and RUNNER in metafunc.config.stash:
+        ids = list(metafunc.config.stash[RUNNER].items)
+        metafunc.parametrize("item_id", ids, ids=ids)
+
+
+@pytest.fixture
+def measure(pytestconfig: pytest.Config) -> Callable[[str], Kept]:
+    """Measures the item of that id and stores what comes of it; what has no figures skips or fails the test."""
+    runner = pytestconfig.stash[RUNNER]
+
+    def measured(item_id: str) -> Kept:
+        from results.store import StoreError
+
+        try:
+            kept = runner.measure(item_id)
+        except StoreError as error:
+            pytest.exit(f"accelmark: {error}", BAD_INPUT)
+        verdict, why = runner.verdict(kept)
+        if verdict == "failed":
+            pytest.fail(why, pytrace=False)
+        if verdict == "skipped":
+            pytest.skip(why)
+        return kept
+
+    return measured
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Now it is known what `-k` has left."""
+    config = session.config
+    if RUNNER not in config.stash or config.option.collectonly:
+        return
+    from bench.progress import Progress, terminal
+
+    runner = config.stash[RUNNER]
+    stream = terminal()
+    if stream is not None:
+        profile = runner.request.profile
+        runner.progress = Progress(len(session.items), profile.warmup_max_s + profile.min_duration_s, stream)
+
+
+def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> tuple[str, str, str] | None:
+    """Where the progress line is drawn, it stands in for pytest's dots."""
+    watched = RUNNER in config.stash and config.stash[RUNNER].progress is not None
+    if not watched or report.when != "call" or report.failed:
+        return None
+    return report.outcome, "", ""
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    if RUNNER not in session.config.stash:
+        return
+    runner = session.config.stash[RUNNER]
+    runner.close()
+    nothing = not runner.counts["ok"] and not session.config.option.collectonly
+    if runner.request.require and nothing and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if RUNNER not in config.stash or not config.stash[RUNNER].counts:
+        return
+    runner = config.stash[RUNNER]
+    counted = ", ".join(f"{count} {status}" for status, count in sorted(runner.counts.items()))
+    terminalreporter.section("accelmark")
+    terminalreporter.write_line(f"records: {counted}, in {runner.recorder.run.folder}")
+    if runner.request.require and not runner.counts["ok"]:
+        terminalreporter.write_line("--require: nothing was measured", red=True)
+    terminalreporter.write_line("next: accelmark report")
+
+
+def _names_bench(config: pytest.Config) -> bool:
+    """Whether an argument is this folder or lies in it."""
+    paths = [config.invocation_params.dir / argument.partition("::")[0] for argument in config.args]
+    return any(path == HERE or HERE in path.parents for path in (path.resolve() for path in paths))
+
+
+def _asked_for(config: pytest.Config) -> str:
+    """An option of ours that was given, or nothing."""
+    return next((option for option in ("--goal", "--results", *LISTS) if config.getoption(option)), "")
+
+
+def _runner(config: pytest.Config) -> Runner:
+    from bench import cases
+    from bench.runner import Runner
+
+    if config.getoption("numprocesses", None) or config.getoption("dist", "no") != "no":
+        raise cases.SelectionError("workers of pytest-xdist would measure each other: leave out -n")
+    request = _request(config)
+    chosen = cases.expand(request.selection)
+    if not chosen:
+        raise cases.SelectionError("nothing to measure: no backend is present; accelmark doctor says why")
+    if not config.option.collectonly:
+        from results.store import check_writable
+
+        check_writable(request.results)
+    return Runner(request, {item.id: item for item in cases.items(chosen, request.profile, request.seed)})
+
+
+def _request(config: pytest.Config) -> Request:
+    from bench import cases, parts
+    from bench.runner import Request
+
+    profile = config.getoption("profile")
+    if profile not in cases.PROFILES:
+        raise cases.SelectionError(parts.no_such("profile", profile, list(cases.PROFILES)))
+    given = config.getoption("results")
+    return Request(
+        selection=_selection(config),
+        profile=cases.PROFILES[profile],
+        results=config.invocation_params.dir / given if given else HERE.parent / "results" / "runs",
+        command=shlex.join(["pytest", *config.invocation_params.args]),
+        seed=int(_number(config, "--seed", 0)),
+        timeout_s=_number(config, "--timeout-s", 0.001) if config.getoption("timeout_s") else None,
+        require=config.getoption("require"),
+        in_process=config.getoption("in_process"),
+    )
+
+
+def _selection(config: pytest.Config) -> Selection:
+    from bench.cases import Selection
+    from bench.parts import installed
+
+    given = {option: _list(config, option) for option in LISTS if option not in PAIRS}
+    return Selection(
+        backends=given["--backend"],
+        engines=given["--engine"],
+        workloads=given["--workload"],
+        precisions=given["--precision"] or Selection.precisions,
+        techniques=given["--technique"] or Selection.techniques,
+        scenarios=given["--scenario"] or Selection.scenarios,
+        batches=given["--batch"] or Selection.batches,
+        goal=config.getoption("goal"),
+        targets=given["--target"],
+        options=_pairs(config, "--option"),
+        bounds=tuple(_bound(text) for text in given["--bound"]),
+        parts=(*given["--parts"], *installed()),
+        pythons=_pairs(config, "--python"),
+    )
+
+
+def _list(config: pytest.Config, option: str) -> tuple[str, ...]:
+    """The distinct words of a list option, which may be given several times."""
+    words = (word.strip() for text in config.getoption(option) for word in text.split(","))
+    return tuple(dict.fromkeys(word for word in words if word))
+
+
+def _pairs(config: pytest.Config, option: str) -> dict[str, str]:
+    from bench.cases import SelectionError
+
+    pairs = [text.partition("=") for text in config.getoption(option)]
+    for key, equals, value in pairs:
+        if not (key and equals and value):
+            raise SelectionError(f"{option} {key}{equals}{value}: write {PAIRS[option]}")
+    return {key: value for key, _, value in pairs}
+
+
+def _bound(text: str) -> Bound:
+    from bench.cases import SelectionError
+    from workloads.contract import Bound
+
+    latency, _, percentile = text.partition("@")
+    try:
+        bound = Bound(float(latency), float(percentile or 99))
+    except ValueError:
+        bound = Bound(0, 0)
+    if not (0 < bound.latency_ms < math.inf and 0 < bound.percentile <= 100):
+        raise SelectionError(f"--bound {text}: write milliseconds, or milliseconds@percentile, as in 15@99")
+    return bound
+
+
+def _number(config: pytest.Config, option: str, least: float) -> float:
+    from bench.cases import SelectionError
+
+    text = config.getoption(option)
+    try:
+        number = float(text) if option == "--timeout-s" else int(text)
+    except ValueError:
+        number = math.nan
+    if not least <= number < math.inf:
+        raise SelectionError(f"{option} {text}: a number of at least {least:g} is needed")
+    return number

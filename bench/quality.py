@@ -1,0 +1,43 @@
+"""The card's quality metric, from the very session that is timed: one artefact for speed and quality."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench import queries
+from workloads.contract import Unsupported
+
+if TYPE_CHECKING:
+    from backends.contract import Session
+    from workloads.contract import Array, Arrays, Workload
+
+
+def evaluate(workload: Workload, session: Session, batch: int, examples: int) -> dict[str, Any]:
+    """Evidence shaped as `results.record.QualityResult` on `examples` evaluation samples, of which there may be fewer.
+
+    Raises Unsupported for a workload whose quality cannot be measured.
+    """
+    if workload.card.quality is None:
+        raise Unsupported(f"{workload.card.name} has random weights: quality is not measurable")
+    samples = workload.samples("evaluation", examples, 0)
+    replies = queries.answers(session, queries.split(samples.inputs, batch), workload.feedback)
+    scores = workload.score(_joined(replies, len(samples)), samples)
+    value, error = workload.quality_value(scores), standard_error(workload, scores)
+    return {"value": value, "n": len(scores), "standard_error": error}
+
+
+def _joined(replies: list[Arrays], count: int) -> Arrays:
+    """One array per output, without what filled the last query up."""
+    return {name: np.concatenate([reply[name] for reply in replies])[:count] for name in replies[0]}
+
+
+def standard_error(workload: Workload, scores: Array) -> float:
+    """Of the metric, by the delta method: how far it moves when the mean score moves by its own standard error.
+
+    That is s / sqrt(n) for a metric that is the mean, and exp(mean) s / sqrt(n), to first order, for a perplexity.
+    """
+    step = float(scores.std(ddof=1)) / math.sqrt(len(scores)) if len(scores) > 1 else 0.0
+    return abs(workload.quality_value(scores + step) - workload.quality_value(scores - step)) / 2

@@ -1,0 +1,134 @@
+"""`accelmark report` and `accelmark compare`: from stored records to a page, a table or a verdict."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+from bench import console
+from bench.inventory import export_names
+from bench.parts import no_such
+
+if TYPE_CHECKING:
+    from results.compare import Compared
+    from results.cost import Pricing
+    from results.metrics import Metric
+    from results.record import Bound
+    from results.stats import Interval
+    from results.store import Problem
+
+PAGE = Path(__file__).resolve().parent.parent / "results" / "report.html"
+UNREADABLE = 2
+
+
+def write_report(chosen: argparse.Namespace) -> int:
+    """Write what is whole and print its path last; 2 when something could not be read, each with a line on stderr."""
+    from results import exports, join, report
+
+    if chosen.format not in (known := ("html", *export_names())):
+        raise ValueError(no_such("format", chosen.format, known))
+    out: Path = chosen.out or PAGE.with_suffix(f".{chosen.format}")
+    table = join.table(chosen.results, pricing(chosen), tuple(bound(text) for text in chosen.bound))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if chosen.format == "html":
+        report.write(table, out, baseline=chosen.baseline)
+    else:
+        out.write_text(exports.render(chosen.format, table), encoding="utf-8")
+    status = _tell(table.problems)
+    print(out.resolve())
+    return status
+
+
+def print_comparison(chosen: argparse.Namespace) -> int:
+    """Print what changed from A to B, the surest changes first."""
+    from results import compare
+
+    problems: list[Problem] = []
+    a, b = (compare.select(chosen.results, name) for name in (chosen.a, chosen.b))
+    rows = compare.compare(a, b, problems)
+    columns = ("workload", "engine", "scenario", "metric", "A", "B", "B / A", "outcome", "why")
+    console.table(f"A {a}\nB {b}", columns, [_compared(row) for row in rows])
+    if not any(row.metric for row in rows):
+        print("nothing is in both", file=sys.stderr)
+    return _tell(problems)
+
+
+def pricing(chosen: argparse.Namespace) -> Pricing:
+    """Raises ValueError with one line for what is no price."""
+    from results.cost import Owned, Pricing
+
+    return Pricing(
+        usd_per_hour=_number("--price", chosen.price),
+        owned=Owned.parse(chosen.owned) if chosen.owned else None,
+        usd_per_kwh=_number("--kwh", chosen.kwh),
+        share=_number("--share", chosen.share),
+        utilisation=_number("--utilisation", chosen.utilisation),
+        region=chosen.region,
+    )
+
+
+def bound(text: str) -> Bound:
+    """15 or 15@99: milliseconds, and the percentile of queries that must keep them."""
+    from results.record import Bound
+
+    latency, _, percentile = text.partition("@")
+    with contextlib.suppress(ValueError):
+        made = Bound(latency_ms=float(latency), percentile=float(percentile or 99))
+        if made.latency_ms > 0 and 0 < made.percentile <= 100:
+            return made
+    raise ValueError(f"--bound {text}: write milliseconds, or milliseconds@percentile, as in 15@99")
+
+
+@overload
+def _number(option: str, text: str) -> float: ...
+@overload
+def _number(option: str, text: None) -> None: ...
+def _number(option: str, text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ValueError(f"{option} {text}: a number is needed") from error
+
+
+def _tell(problems: Iterable[Problem]) -> int:
+    status = 0
+    for problem in problems:
+        print(f"accelmark: {problem}", file=sys.stderr)
+        status = UNREADABLE
+    return status
+
+
+def _compared(row: Compared) -> tuple[str, ...]:
+    identity, metric = row.identity, row.metric
+    case = (identity.workload, identity.engine, f"{identity.scenario} b{identity.batch} {identity.precision}")
+    why = "; ".join(_whys(row))
+    if metric is None:
+        return (*case, "", "", "", "", row.outcome, why)
+    figures = (_spread(metric, row.a), _spread(metric, row.b), _ratio(row.ratio))
+    return (*case, metric.title, *figures, row.outcome, why)
+
+
+def _whys(row: Compared) -> Iterator[str]:
+    if row.reason:
+        yield row.reason.removeprefix("undecidable, ")
+    if row.detectable is not None:
+        yield f"a change of {row.detectable:.1%} could be seen"
+    if row.changed:
+        yield f"also changed: {', '.join(row.changed)}"
+
+
+def _spread(metric: Metric, around: Interval | None) -> str:
+    return "" if around is None else f"{metric.shown(around.centre)} (n={around.n})"
+
+
+def _ratio(ratio: Interval | None) -> str:
+    if ratio is None:
+        return ""
+    kind = "95 % interval" if ratio.kind == "t" else "range"
+    return f"{ratio.centre:.3f} ({kind} {ratio.low:.3f} to {ratio.high:.3f})"

@@ -1,0 +1,192 @@
+"""Measures one item: `python -m bench.worker FD` reads a Job from the inherited socket FD and answers with events.
+
+This process measures one item and ends, so that cold start is measured every time and nothing that one engine leaves
+behind meets another.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench import measure
+from bench.item import Item
+from bench.protocol import Job, Result, send
+from workloads.contract import Unsupported
+
+if TYPE_CHECKING:
+    from array import array
+
+    from backends.contract import Engine, Session
+    from bench.measure import Timed
+
+DOING = {
+    "start": "starting",
+    "build": "making the model",
+    "compile": "compiling",
+    "check": "checking outputs",
+    "warmup": "warming up",
+    "measure": "measuring",
+    "finish": "finishing",
+}
+
+
+def main(argv: list[str]) -> int:
+    """Serve the parent on the socket whose number is `argv[0]`; 0 when it got an answer, whichever."""
+    channel = socket.socket(fileno=int(argv[0]))
+    stream = channel.makefile("rw", encoding="utf-8")
+    job = Job.from_line(stream.readline())
+    threading.Thread(target=_end_with_parent, args=(channel,), daemon=True).start()
+    return _serve(job, stream)
+
+
+def _serve(job: Job, stream: IO[str]) -> int:
+    phase = "start"
+    try:
+        for event in events(job):
+            phase = event.get("phase", phase)
+            send(stream, **event)
+    except BrokenPipeError:
+        return 1
+    except Exception as error:  # noqa: BLE001 - whatever an engine raises is this item's answer
+        traceback.print_exc()
+        send(stream, "failed", reason=_reason(error, phase), remedy=_remedy(error))
+    return 0
+
+
+def _end_with_parent(channel: socket.socket) -> None:
+    """End with the parent: a worker that nobody listens to would disturb the next run's."""
+    channel.recv(1)
+    os._exit(1)
+
+
+def _reason(error: BaseException, phase: str) -> str:
+    """One line: what happened, in doing what."""
+    lines = str(error).strip().splitlines() or ["no message"]
+    return f"{type(error).__name__} while {DOING[phase]}: {lines[0][:500]}"
+
+
+def _remedy(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "use a smaller batch, or a machine with more memory"
+    if isinstance(error, ImportError) and error.name:
+        return f"install {error.name.partition('.')[0]}"
+    return "see the end of the worker's output"
+
+
+def events(job: Job) -> Iterator[dict[str, Any]]:
+    """Measure `job`, giving the events of `bench.protocol` as they happen; what fails raises."""
+    try:
+        yield from _events(job)
+    except Unsupported as answer:
+        yield {"event": "unsupported", "reason": str(answer)}
+
+
+def _events(job: Job) -> Iterator[dict[str, Any]]:
+    phases: dict[str, Any] = {"start_ns": process_age_ns(), "missing": {}}
+    yield _phase("build")
+    item = Item.find(job)
+    phases["build_ns"] = item.build()
+    yield _phase("compile")
+    batch, tried = item.choose_batch() if job.batch == "auto" else (int(job.batch), None)
+    with closing(item.compile(batch)) as session:
+        phases.update(load_ns=session.facts.load_ns, compile_ns=session.facts.compile_ns)
+        yield _phase("check")
+        phases["first_run_ns"] = item.first_run(session, batch)
+        evidence = item.check(session, batch)
+        yield _phase("warmup")
+        load = item.load(session, batch)
+        warmup, stable = load.warm_up(job.effort)
+        yield _phase("measure")
+        timed = load.measure(job.effort)
+        yield _phase("finish")
+        write_samples(Path(job.samples_path), timed.samples)
+        result = Result(
+            window={
+                **_window(timed, warmup, stable),
+                "batch": batch,
+                "samples_kind": item.scenario.samples_kind,
+                "samples_file": Path(job.samples_path).name,
+            },
+            phases=phases,
+            evidence={**evidence, "peak_memory_bytes": peak_memory_bytes()},
+            settings=_settings(session, tried),
+            versions=_versions(item.engine),
+            batch_chosen=batch,
+            marks={"opened_ns": timed.opened_ns, "closed_ns": timed.closed_ns},
+        )
+        # The session is closed after the answer: an engine that crashes or hangs in that loses nothing.
+        yield {"event": "result", **asdict(result)}
+
+
+def _phase(name: str) -> dict[str, Any]:
+    return {"event": "phase", "phase": name, "t_ns": time.monotonic_ns()}
+
+
+def _window(timed: Timed, warmup: Timed, stable: bool) -> dict[str, Any]:
+    ago = timedelta(microseconds=(measure.CLOCK() - timed.opened_ns) // 1000)
+    return {
+        "started_utc": (datetime.now(timezone.utc) - ago).isoformat(timespec="milliseconds"),  # noqa: UP017 - Python 3.9
+        "duration_ns": timed.duration_ns,
+        "queries": len(timed.samples),
+        "warmup_queries": len(warmup.samples),
+        "warmup_ns": warmup.duration_ns,
+        "warmup_stable": stable,
+    }
+
+
+def _settings(session: Session, tried: str | None) -> dict[str, Any]:
+    settings = {**session.facts.settings, "inflight": session.inflight}
+    return settings if tried is None else {**settings, "batch_tried": tried}
+
+
+def _versions(engine: Engine) -> dict[str, str]:
+    """Of the interpreter, numpy and the engine's own module, which is imported by now."""
+    versions = {"python": platform.python_version(), "numpy": np.__version__}
+    version = getattr(sys.modules.get(getattr(engine, "module", engine.name)), "__version__", None)
+    return versions if version is None else {**versions, engine.name: str(version)}
+
+
+def write_samples(path: Path, samples: array[int]) -> None:
+    """Little-endian int64 without a header, all of them or no file."""
+    if sys.byteorder == "big":
+        samples.byteswap()
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        samples.tofile(file)
+    part.replace(path)
+
+
+def process_age_ns() -> int:
+    """Since this process was forked, to 10 ms: how long the interpreter and its first imports took.
+
+    proc(5): field 22 of /proc/self/stat, in clock ticks since boot.
+    """
+    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+
+def peak_memory_bytes() -> int:
+    """Peak resident memory of this process; ru_maxrss would count what its parent had at the fork (proc(5), VmHWM)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
