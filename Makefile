@@ -1,0 +1,92 @@
+# accelmark: `make bench` measures this machine and writes a report, `make test` checks the project. `make help` lists all.
+# A bare machine needs Python 3.11 or later with venv, and make. Every environment is a folder .venv* made here by pip.
+
+PYTHON ?= python3
+BACKEND ?= cpu
+ARGS ?=
+SHELL := /bin/sh
+PIP := -m pip install --quiet --disable-pip-version-check --no-warn-script-location -c constraints.txt
+
+# Backends whose engines come from the package index bring an extra of their name; the others are only looked for.
+EXTRA := $(if $(filter cpu cuda,$(BACKEND)),[$(BACKEND)])
+VENV := .venv$(if $(filter-out cpu,$(BACKEND)),-$(BACKEND))
+RUN := $(VENV)/bin/python
+TEST := .venv/bin/python
+TORCH := .venv-torch/bin/python
+SOURCES := backends bench results tests workloads conftest.py
+
+.DEFAULT_GOAL := help
+.PHONY: help bench test test-torch lint browser graphs fidelity overhead scale clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@echo "  options: BACKEND=cuda (its own environment), ARGS='--profile=standard -k mobilenet', PYTHON=python3.12"
+
+bench: $(VENV)/.bench  ## set up, measure BACKEND (default cpu), write results/report.html and print its path
+	@status=0; \
+	$(RUN) -m pytest bench/ --backend=$(BACKEND) $(ARGS) || status=$$?; \
+	$(RUN) -m bench.cli report || { code=$$?; [ $$status -ne 0 ] || status=$$code; }; \
+	exit $$status
+
+test: .venv/.test browser  ## set up, then lint, types and every test that needs no torch
+	@$(MAKE) --no-print-directory lint
+	$(TEST) -m pytest -m 'not torch' $(ARGS)
+
+test-torch: .venv-torch/.test  ## the tests that need torch, and the graphs rebuilt and compared with the committed ones
+	$(TORCH) -m pytest -m torch $(ARGS)
+	$(TORCH) -m workloads.rebuild --check
+
+lint: .venv/.test  ## ruff and mypy --strict
+	.venv/bin/ruff check $(SOURCES)
+	.venv/bin/ruff format --check $(SOURCES)
+	.venv/bin/mypy
+
+graphs: .venv-torch/.test  ## export every network again to workloads/graphs/
+	$(TORCH) -m workloads.rebuild
+
+fidelity: .venv/.test  ## benchmark: accelmark against a bare onnxruntime loop
+	$(TEST) -m bench.fidelity
+
+overhead: .venv/.test  ## benchmark: the harness's own cost per sample
+	$(TEST) -m bench.overhead
+
+scale: .venv/.test  ## benchmark: the report over 100,000 records
+	$(TEST) -m bench.scale
+
+clean:  ## remove environments and caches; results/runs stays
+	rm -rf .venv* .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks *.egg-info
+
+# $(call environment,FOLDER,EXTRAS): a virtual environment. The stamp file spares a second run the network.
+define environment
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "accelmark needs Python 3.11 or later; name one: make PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "$(PYTHON) has no venv module; install it, on Debian: apt-get install python3-venv" >&2; exit 2; }
+	@echo "setting up $(1) (once; needs the package index)"
+	@$(PYTHON) -m venv $(1)
+	@$(1)/bin/python $(PIP) -e '.$(2)' || \
+		{ echo "setting up $(1) failed: see pip's message above; run the same command again once it is mended" >&2; exit 2; }
+	@touch $@
+endef
+
+$(VENV)/.bench: pyproject.toml constraints.txt
+	$(call environment,$(VENV),$(EXTRA))
+
+.venv/.test: pyproject.toml constraints.txt
+	$(call environment,.venv,[cpu$(comma)test])
+
+.venv-torch/.test: pyproject.toml constraints.txt
+	$(call environment,.venv-torch,[cpu$(comma)graphs$(comma)test])
+
+comma := ,
+
+# The page is tested in a real browser. Without one those tests are skipped, except in CI, where that would hide a hole.
+browser:
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null 2>&1 && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+		echo "installing Chromium for the browser tests"; \
+		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y chromium; } >/dev/null 2>&1 || true; \
+	fi; \
+	command -v chromium >/dev/null 2>&1 && exit 0; \
+	[ "$$CI" != true ] || { echo "no Chromium and none could be installed: the browser tests would not run" >&2; exit 1; }; \
+	echo "no Chromium here: the browser tests will be skipped (as root on Debian: apt-get install chromium)"

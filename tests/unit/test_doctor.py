@@ -1,0 +1,109 @@
+"""The doctor against engines that crash, lie or are not there, and against packages with a false name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bench import doctor
+from bench.doctor import Finding
+
+FAKES = ("tests.fakes",)
+
+
+def findings(*engines: str) -> dict[str, Finding]:
+    return {one.name: one for one in doctor.examine(FAKES, engines=engines) if one.kind == "engine"}
+
+
+def test_an_engine_that_crashes_is_a_row_and_the_next_one_is_examined() -> None:
+    found = findings("fake-crash", "fake-exact")
+    crashed, exact = found["fake-crash on Fake 1"], found["fake-exact on Fake 1"]
+    assert crashed.state == "broken"
+    assert "SIGABRT" in crashed.detail
+    assert "assertion failed in kernel.cc:42" in crashed.detail
+    assert crashed.remedy
+    assert exact.state == "present"
+    assert "12 of 12 outputs right" in exact.detail
+
+
+@pytest.mark.parametrize("engine", ["fake-nan", "fake-constant", "fake-wrong-sample"])
+def test_an_engine_that_answers_wrongly_is_broken(engine: str) -> None:
+    finding = findings(engine)[f"{engine} on Fake 1"]
+    assert finding.state == "broken"
+    assert "of 12 outputs are nearer to another sample's golden" in finding.detail
+
+
+def test_an_engine_that_takes_no_workload_says_so() -> None:
+    finding = findings("fake-unsupported")["fake-unsupported on Fake 1"]
+    assert finding.state == "broken"
+    assert "no kernel for tanh" in finding.detail
+
+
+def test_an_engine_that_is_not_installed_is_no_fault() -> None:
+    finding = findings("fake-not-installed")["fake-not-installed"]
+    assert (finding.state, finding.is_fault) == ("absent", False)
+    assert finding.remedy == "pip install fakelib"
+
+
+def test_nothing_computes_when_only_looking() -> None:
+    found = {one.name: one for one in doctor.examine(FAKES, compute=False, engines=("fake-crash",))}
+    assert found["fake-crash on Fake 1"].detail == "not computed with"
+
+
+def test_broken_and_forbidden_backends_are_faults_and_absent_ones_are_not() -> None:
+    found = {one.name: one for one in doctor.examine(FAKES, engines=()) if one.kind == "backend"}
+    faults = {name for name, one in found.items() if name.startswith("fake") and one.is_fault}
+    assert faults == {"fake-forbidden", "fake-broken"}
+    assert found["fake-absent"].remedy == "plug one in"
+
+
+def test_a_part_that_cannot_be_imported_is_listed_with_its_exception(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "halves"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "torn.py").write_text("import a_library_that_is_nowhere\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = [one for one in doctor.examine(("halves",), engines=()) if one.name == "torn"]
+    assert found
+    assert all(one.is_fault and "a_library_that_is_nowhere" in one.detail for one in found)
+
+
+@dataclass
+class Installed:
+    """An installed distribution as importlib.metadata shows it."""
+
+    name: str
+    version: str
+    folder: Path
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return {"Name": self.name}
+
+    def locate_file(self, path: str) -> Path:
+        return self.folder / path
+
+
+def test_both_onnxruntimes_together_are_rejected(tmp_path: Path) -> None:
+    both = [Installed(name, "1.31.1", tmp_path) for name in ("onnxruntime", "onnxruntime_gpu")]
+    (finding,) = doctor.packages(both)
+    assert finding.is_fault
+    assert finding.name == "onnxruntime + onnxruntime-gpu"
+    assert list(doctor.packages(both[:1])) == list(doctor.packages(both[1:])) == []
+
+
+@pytest.mark.parametrize("name", doctor.MODULES)
+def test_a_foreign_package_is_told_from_the_vendors_by_its_files(name: str, tmp_path: Path) -> None:
+    installed = Installed(name, "0.2.0", tmp_path)
+    (finding,) = doctor.packages([installed])
+    assert finding.is_fault
+    assert "0.2.0" in finding.detail
+    assert f"pip uninstall {name}" in finding.remedy
+    file = tmp_path / doctor.MODULES[name][0]
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert list(doctor.packages([installed])) == []

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backends.contract import Presence
+from bench import parts
+from bench import recorder as recorder_module
+from bench.cases import Case, Item
+from bench.conditions import conditions
+from bench.recorder import Recorder, Surroundings
+from bench.supervisor import Outcome
+from results.store import StoreError, read
+from workloads.contract import Workload
+
+AROUND = Surroundings((conditions("before"),), ({"moment": "before", "integer_ns": 1, "sgemm_ns": 1, "memcpy_ns": 1},))
+SAMPLES = [2_000_000, 3_000_000, 5_000_000]
+
+
+def result(**window: Any) -> dict[str, Any]:
+    outputs = {
+        "n": 12,
+        "finite": True,
+        "identity_hits": 12,
+        "centred_cosine_min": 1.0,
+        "cosine_required": 0.99,
+        "relative_error_max": 0.0,
+        "relative_error_allowed": None,
+    }
+    return {
+        "window": {
+            "started_utc": "2026-11-22T07:00:00.000+00:00",
+            "duration_ns": 10_000_000,
+            "queries": 3,
+            "batch": 1,
+            "samples_kind": "latency_ns",
+            "samples_file": "whatever the worker said",
+            "warmup_queries": 1,
+            "warmup_ns": 1,
+            "warmup_stable": True,
+            **window,
+        },
+        "phases": {"start_ns": 1, "build_ns": 1, "load_ns": 1, "compile_ns": 1, "first_run_ns": 1},
+        "evidence": {
+            "outputs": outputs,
+            "quality": None,
+            "placement": {"device": "d", "share": 1.0, "proof": "it says so"},
+            "peak_memory_bytes": 1,
+            "missing": {"quality": "random weights"},
+        },
+        "settings": {"threads": 1},
+        "versions": {"e": "1.0"},
+        "batch_chosen": 1,
+        "marks": {"opened_ns": 1, "closed_ns": 2},
+    }
+
+
+@pytest.fixture
+def item() -> Item:
+    workload = parts.find(Workload, "fake-project", ("tests.fakes",))  # type: ignore[type-abstract]
+    names = ("none", "fp32", "1", "single_stream", "latency")
+    return Item(Case(workload, *names, {}, (), "fake", "fake", "Fake 1", "fake-exact", Presence("present")), 0, 7)
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> Recorder:
+    return Recorder(tmp_path, "quick", "pytest bench/", seed=0)
+
+
+Write = Callable[[list[int]], None]
+
+
+@pytest.fixture
+def write(recorder: Recorder, item: Item) -> Write:
+    return lambda values: np.array(values, "<i8").tofile(recorder.samples_path(item))
+
+
+def stored(tmp_path: Path) -> list[Any]:
+    return list(read(tmp_path))
+
+
+def test_a_result_becomes_a_record_a_summary_and_samples(
+    recorder: Recorder, item: Item, write: Write, tmp_path: Path
+) -> None:
+    write(SAMPLES)
+    kept = recorder.keep(item, Outcome("ok", "finish", result=result()), AROUND)
+    ((record, summary),) = stored(tmp_path)
+    assert record == kept.record
+    assert summary == kept.summary
+    assert record.context.order == 7
+    assert record.context.settings == {"threads": 1}
+    assert record.window.samples_file == f"samples/{record.record_id}.i64"
+    assert summary.queries == 3
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {},
+        {"window": {}},
+        result(queries=4),
+        result(queries="three"),
+        result(duration_ns=-1),
+        result(extra=1),
+        {**result(), "settings": {"<script>": 1}},
+        {**result(), "evidence": {"outputs": None}},
+    ],
+)
+def test_a_result_that_is_no_record_is_stored_as_a_failure(
+    recorder: Recorder, item: Item, write: Write, tmp_path: Path, broken: dict[str, Any]
+) -> None:
+    write(SAMPLES)
+    kept = recorder.keep(item, Outcome("ok", "finish", result=broken), AROUND)
+    assert kept.record.status == "failed"
+    assert kept.record.reason.startswith("the worker's result is no record: ")
+    assert "\n" not in kept.record.reason
+    assert stored(tmp_path) == [(kept.record, None)]
+    assert not recorder.samples_path(item).exists()
+
+
+@pytest.mark.parametrize("values", [None, [], [1, 2], [-5, 1, 2]])
+def test_samples_that_do_not_fit_are_a_failure(
+    recorder: Recorder, item: Item, write: Write, values: list[int] | None
+) -> None:
+    if values is not None:
+        write(values)
+    assert recorder.keep(item, Outcome("ok", "finish", result=result()), AROUND).record.status == "failed"
+
+
+def test_not_a_number_is_a_failure(recorder: Recorder, item: Item, write: Write) -> None:
+    write(SAMPLES)
+    broken = result()
+    broken["evidence"]["outputs"]["centred_cosine_min"] = float("nan")
+    assert recorder.keep(item, Outcome("ok", "finish", result=broken), AROUND).record.status == "failed"
+
+
+def test_a_fault_of_the_statistics_costs_no_measurement(
+    recorder: Recorder, item: Item, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(recorder_module, "summarise", fault)
+    write(SAMPLES)
+    with pytest.raises(RuntimeError, match="a bug"):
+        recorder.keep(item, Outcome("ok", "finish", result=result()), AROUND)
+    ((record, summary),) = stored(tmp_path)
+    assert (record.status, summary) == ("ok", None)
+
+
+def test_failures_and_refusals_keep_their_reasons(recorder: Recorder, item: Item, tmp_path: Path) -> None:
+    recorder.keep(item, Outcome("unsupported", "compile", "no int4 here"), AROUND)
+    other = dataclasses.replace(item, order=8)
+    recorder.keep(other, Outcome("failed", "check", "boom " * 5000, "do not", stderr_tail="last words"), AROUND)
+    (first, _), (second, _) = stored(tmp_path)
+    assert (first.status, first.reason) == ("unsupported", "no int4 here")
+    assert (second.status, second.remedy, second.stderr_tail) == ("failed", "do not", "last words")
+    assert len(second.reason) == 4000
+
+
+@pytest.mark.parametrize(("state", "status"), [("absent", "absent"), ("broken", "failed"), ("no_permission", "failed")])
+def test_what_cannot_be_measured_is_a_record_too(
+    recorder: Recorder, item: Item, tmp_path: Path, state: Any, status: str
+) -> None:
+    case = dataclasses.replace(item.case, device="none", engine="none", presence=Presence(state, "", "plug it in"))
+    record = recorder.keep_absent(dataclasses.replace(item, case=case)).record
+    assert (record.status, record.remedy) == (status, "plug it in")
+    assert record.reason == f"fake is {state} and does not say why"
+
+
+def test_what_cannot_be_kept_is_not_passed_over(
+    recorder: Recorder, item: Item, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StoreError("no space left")
+
+    monkeypatch.setattr(recorder.run, "append", full)
+    with pytest.raises(StoreError):
+        recorder.keep(item, Outcome("failed", "check", "boom"), AROUND)
