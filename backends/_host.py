@@ -19,7 +19,6 @@ class PciDevice:
     """A function on the PCI bus. Numbers are lower-case hexadecimal without 0x; `driver` is "" when none is bound."""
 
     address: str
-    vendor: str
     device: str
     subsystem_device: str
     class_code: str
@@ -68,8 +67,8 @@ class Host:
 
     def pci(self, vendor: str) -> list[PciDevice]:
         """Functions of one vendor ("10de") on the PCI bus."""
-        found = (self._pci(folder) for folder in self.glob("sys/bus/pci/devices/*"))
-        return [device for device in found if device.vendor == vendor]
+        folders = self.glob("sys/bus/pci/devices/*")
+        return [self._pci(folder) for folder in folders if self.within(folder, "vendor") == f"0x{vendor}"]
 
     def accelerators(self, driver: str) -> list[Path]:
         """Nodes of the kernel's accel subsystem that `driver` owns."""
@@ -86,7 +85,6 @@ class Host:
 
         return PciDevice(
             folder.name,
-            number("vendor"),
             number("device"),
             number("subsystem_device"),
             number("class"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Sequence
-from statistics import mean
 
 from backends._cores import Cores, usable
 from backends._host import HOST, Host, no_targets
@@ -52,7 +51,7 @@ class CpuBackend(Backend):
         """Mean over the usable CPUs; the kernel writes kHz."""
         paths = (f"sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_cur_freq" for cpu in usable(self._host).cpus)
         clocks = [khz / 1000 for path in paths if (khz := self._host.number(path))]
-        return mean(clocks) if clocks else None
+        return sum(clocks) / len(clocks) if clocks else None
 
     def _temperature_c(self) -> float | None:
         """The hottest package; the kernel writes thousandths of a degree."""

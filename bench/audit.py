@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CHEAP_NS = 200_000_000
 """A check that took less is made a second time, in another order: whoever remembers answers is then asked again."""
 ERROR_MAX = 1e9
-"""A relative error is cut off here, so that an overflow stays a number."""
+"""Relative errors are cut off here, so that what overflows is a number still."""
 
 
 class WrongOutputsError(Exception):
@@ -124,9 +124,9 @@ def _agree_one(found: Array, golden: Array, own: Sequence[int]) -> Agreement:
     golden = golden.astype(np.float64)
     right, mean = golden[own], golden.mean(axis=0)
     finite: Array = np.asarray(np.isfinite(found).all(axis=1))
-    found = np.where(finite[:, None], found, 0.0)
-    error = np.abs(found - right).max(axis=1) / (np.abs(golden).max() or 1.0)
-    error = np.where(finite, np.minimum(error, ERROR_MAX), ERROR_MAX)
+    scale = np.abs(golden).max() or 1.0
+    found = np.clip(np.where(finite[:, None], found, 0.0), -ERROR_MAX * scale, ERROR_MAX * scale)
+    error = np.where(finite, np.minimum(np.abs(found - right).max(axis=1) / scale, ERROR_MAX), ERROR_MAX)
     if np.allclose(golden, mean, rtol=1e-12, atol=0.0):
         return Agreement(finite, finite, 1.0 - np.minimum(error, 2.0), error)
     distances = np.stack([np.linalg.norm(found - one, axis=1) for one in golden], axis=1)

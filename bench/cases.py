@@ -172,7 +172,8 @@ def expand(selection: Selection) -> list[Case]:
 def broken(selection: Selection) -> list[Found[Any]]:
     """The parts that could not be loaded, of every kind."""
     bases: tuple[type[Any], ...] = (Workload, Backend, Engine)
-    return [found for base in bases for found in parts.collect(base, selection.parts) if found.error]
+    found = (one for base in bases for one in parts.collect(base, selection.parts) if one.error)
+    return list({(one.file, one.error): one for one in found}.values())
 
 
 Place = tuple[str, str, str, str, Presence]

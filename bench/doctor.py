@@ -132,14 +132,19 @@ def _computed(engine: Engine, device: Device, label: str, extra: tuple[str, ...]
             refusals.append(f"{name}: {outcome.reason}")
             continue
         if outcome.status == "failed":
-            tail = outcome.stderr_tail.splitlines()[-1:] if outcome.stderr_tail else []
-            detail = "; ".join([f"{name}: {outcome.reason}", *tail])
+            detail = "; ".join(filter(None, (f"{name}: {outcome.reason}", _last_words(outcome.stderr_tail))))
             return Finding(
                 "engine", label, "broken", detail, outcome.remedy or f"run: {_command(engine, device, name)}"
             )
         return _judged(label, name, outcome)
     detail = "refuses " + "; ".join(refusals) if refusals else "no workload can be loaded"
     return Finding("engine", label, "broken", detail, "measure a workload that it takes: accelmark list workloads")
+
+
+def _last_words(tail: str) -> str:
+    """The last line that the engine itself printed, before Python's own account of a crash."""
+    said = tail.partition("Fatal Python error")[0].strip().splitlines() or tail.splitlines()
+    return said[-1] if said else ""
 
 
 def _judged(label: str, workload: str, outcome: supervisor.Outcome) -> Finding:

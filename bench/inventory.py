@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,18 +59,10 @@ def profiles(_extra: Sequence[str]) -> Table:
 
 
 def exports(_extra: Sequence[str]) -> Table:
-    rows: Rows = [("html", "the report: one self-contained page")]
-    for name in export_names():
-        rows.append((name, _first_line(importlib.import_module(f"results.exports.{name}"))))
-    return ("name", "what"), rows
+    from results.exports import formats
 
-
-def export_names() -> list[str]:
-    """The files of the shelf `results/exports/`; none is imported."""
-    import results.exports
-
-    names = (info.name for info in pkgutil.iter_modules(results.exports.__path__))
-    return sorted(name for name in names if not name.startswith("_"))
+    shelf: Rows = [(name, _first_line(importlib.import_module(f"results.exports.{name}"))) for name in formats()]
+    return ("name", "what"), [("html", "The page: one self-contained file."), *shelf]
 
 
 TABLES: Mapping[str, Callable[[Sequence[str]], Table]] = {

@@ -27,8 +27,9 @@ CLOCK: Clock = time.perf_counter_ns
 """CLOCK_MONOTONIC on Linux, as the marks that the parent joins power and conditions on."""
 
 WARMUP_BLOCKS = 6
-WARMUP_BOUND = 0.05
-"""See `settled`. The bound is the one beyond which a window's own drift is called noisy."""
+WARMUP_SPREAD = 0.10
+WARMUP_TREND = 0.05
+"""See `settled`. The trend allowed is the drift beyond which a window itself is called noisy."""
 
 
 class Limit(Protocol):
@@ -100,18 +101,18 @@ class Steady:
 def settled(levels: Sequence[float]) -> bool:
     """Whether the last WARMUP_BLOCKS levels have neither a trend nor much spread.
 
-    Trend: the medians of their two halves differ by at most WARMUP_BOUND of the whole's median. Spread: the median
-    absolute deviation is at most as much. Medians, because one preempted query says nothing about warmth. The scheme is
-    Triton perf_analyzer's (consecutive intervals that agree within a bound); it takes 3 intervals and 10 % and has no
-    test for a trend.
+    Spread: all but the lowest and the highest lie within WARMUP_SPREAD of the median of all; one preempted query says
+    nothing about warmth. Trend: the medians of their two halves differ by at most WARMUP_TREND of it. The scheme and
+    its 10 % are Triton perf_analyzer's (`--stability-percentage`: 3 consecutive intervals), which does not look for a
+    trend.
     """
     if len(levels) < WARMUP_BLOCKS:
         return False
     recent = levels[-WARMUP_BLOCKS:]
-    centre = median(recent)
-    trend = abs(median(recent[: WARMUP_BLOCKS // 2]) - median(recent[WARMUP_BLOCKS // 2 :]))
-    spread = median(abs(level - centre) for level in recent)
-    return max(trend, spread) <= WARMUP_BOUND * centre
+    ordered, half = sorted(recent), WARMUP_BLOCKS // 2
+    trend = abs(median(recent[:half]) - median(recent[half:]))
+    spread = ordered[-2] - ordered[1]
+    return trend <= WARMUP_TREND * median(recent) and spread <= WARMUP_SPREAD * median(recent)
 
 
 def latency_level(samples: Sequence[int], _elapsed_ns: int) -> float:
@@ -180,10 +181,10 @@ class _Pipeline:
         now_ns = self.clock()
         if self.anchor is None:
             self.fill(chain, now_ns)
-            return True
-        self.ends.append(now_ns)
-        if chain is self.anchor and now_ns >= self.ask_ns and not self.closing:
-            self.ask(now_ns)
+        else:
+            self.ends.append(now_ns)
+            if chain is self.anchor and now_ns >= self.ask_ns and not self.closing:
+                self.ask(now_ns)
         return not self.closing
 
     def fill(self, chain: _Chain, now_ns: int) -> None:

@@ -7,6 +7,7 @@ without arguments. Workers use this too, so it needs the standard library only a
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 from collections.abc import Iterator, Sequence
@@ -148,7 +149,8 @@ def _name(part: Any) -> str:
 
 
 def _file(module_name: str) -> str:
-    return module_name.replace(".", "/") + ".py"
+    spec = importlib.util.find_spec(module_name)
+    return spec.origin if spec and spec.origin else module_name
 
 
 def _line(error: BaseException) -> str:

@@ -77,6 +77,12 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     return None
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if RUNNER in config.stash:
+        # An item that has no figures, or is interrupted, has nothing to replay.
+        config.addinivalue_line("filterwarnings", "ignore:Benchmark fixture was not used")
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """A run that does not name bench/ never wanders into it."""
     inside = collection_path == HERE or HERE in collection_path.parents
@@ -141,9 +147,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> tuple[str, str, str] | None:
     """Where the progress line is drawn, it stands in for pytest's dots."""
     watched = RUNNER in config.stash and config.stash[RUNNER].progress is not None
-    if not watched or report.when != "call" or report.failed:
-        return None
-    return report.outcome, "", ""
+    return (report.outcome, "", report.outcome.upper()) if watched and report.when == "call" else None
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
@@ -233,7 +237,7 @@ def _selection(config: pytest.Config) -> Selection:
         targets=given["--target"],
         options=_pairs(config, "--option"),
         bounds=tuple(_bound(text) for text in given["--bound"]),
-        parts=(*given["--parts"], *installed()),
+        parts=tuple(dict.fromkeys((*given["--parts"], *installed()))),
         pythons=_pairs(config, "--python"),
     )
 

@@ -57,6 +57,11 @@ class Progress:
             self._stream.write("\r\x1b[2K")
             self._stream.flush()
 
+    def close(self) -> None:
+        self.clear()
+        if self._stream is not None:
+            self._stream.close()
+
     def left(self) -> str:
         """The time that the unfinished items will take: as long as the finished ones took, on the mean."""
         mean_s = self._spent_s / self._done if self._done else self._guess_s
@@ -64,9 +69,14 @@ class Progress:
 
 
 def terminal() -> TextIO | None:
-    """The real standard output when a person watches it; None in a pipe, a log or CI."""
+    """Standard output when a person watches it; None in a pipe, a log or CI.
+
+    It is opened a second time, as pytest redirects the descriptor while a test runs.
+    """
     stream = sys.__stdout__
-    return stream if stream is not None and wanted(stream) else None
+    if stream is None or not wanted(stream):
+        return None
+    return os.fdopen(os.dup(stream.fileno()), "w")
 
 
 def spoken(duration_s: float) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from bench import console
-from bench.inventory import export_names
 from bench.parts import no_such
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ def write_report(chosen: argparse.Namespace) -> int:
     """Write what is whole and print its path last; 2 when something could not be read, each with a line on stderr."""
     from results import exports, join, report
 
-    if chosen.format not in (known := ("html", *export_names())):
+    if chosen.format not in (known := ("html", *exports.formats())):
         raise ValueError(no_such("format", chosen.format, known))
     out: Path = chosen.out or PAGE.with_suffix(f".{chosen.format}")
     table = join.table(chosen.results, pricing(chosen), tuple(bound(text) for text in chosen.bound))

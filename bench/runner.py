@@ -84,7 +84,7 @@ class Runner:
         if "recorder" in self.__dict__:
             self.recorder.close()
         if self.progress:
-            self.progress.clear()
+            self.progress.close()
 
     def _outcome(self, item: Item) -> tuple[supervisor.Outcome, Surroundings]:
         from bench.recorder import Surroundings

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.benchmark(timer=replay.timer)
-@pytest.mark.filterwarnings("ignore:Benchmark fixture was not used")  # by an item that has no figures
 def test_hardware(item_id: str, measure: Callable[[str], Kept], benchmark: Any) -> None:
     """One item, in a fresh process; pytest-benchmark gets its figures, the store the whole of it."""
     replay.replay(benchmark, measure(item_id))

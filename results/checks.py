@@ -11,6 +11,7 @@
 | drift | noisy | a quarter of the window deviates by more than 5 % from the whole |
 | too_few_samples | noisy | not enough queries for the scenario's figure |
 | machine_drift | noisy | the calibration kernels shifted by more than 3 % between before and after |
+| stolen_time | noisy | the hypervisor took more than 5 % of the time during the window |
 | wide_interval | noisy | over repeats: the half-width of the interval is more than 5 % |
 | repeats_failed | noisy | over repeats: some were measured and others failed |
 | no_figures | invalid | over repeats: a measured one has samples that cannot be read |
@@ -30,6 +31,7 @@ from results.record import Calibration, OutputCheck, Reason, Record, Verdict
 DRIFT_ALLOWED = 0.05
 HALF_WIDTH_ALLOWED = 0.05
 MACHINE_DRIFT_ALLOWED = 0.03
+STEAL_ALLOWED_PERCENT = 5.0
 CHECKED_OUTPUTS = 12
 MIN_QUERIES = {"latency_ns": 64, "done_ns": 50}
 """64 latencies support a p90, MLPerf's single-stream figure (`stats.needed`); 50 completions make one of them 2 %."""
@@ -169,3 +171,8 @@ def _machine(record: Record, _: Figures) -> Iterator[Reason]:
         way = "slower" if shift > 0 else "faster"
         detail = f"the calibration kernels became {abs(shift):.1%} {way}; {MACHINE_DRIFT_ALLOWED:.0%} is allowed"
         yield Reason(code="machine_drift", severity="noisy", detail=detail)
+    for conditions in record.context.conditions:
+        stolen = conditions.steal_percent
+        if conditions.moment == "during" and stolen is not None and stolen > STEAL_ALLOWED_PERCENT:
+            detail = f"{stolen:.1f} % of the time was stolen by other guests; {STEAL_ALLOWED_PERCENT:g} % are allowed"
+            yield Reason(code="stolen_time", severity="noisy", detail=detail)

@@ -93,7 +93,8 @@ class Pricing:
 def price_of(machine: Machine, pricing: Pricing) -> Price | str:
     """What an hour of `machine` costs, or in words why nobody knows.
 
-    A machine that is no cloud instance has no price but the one that the reader gives: there is no default.
+    A machine that is no cloud instance has no price but the one that the reader gives: there is no default. Without a
+    region it is the newest price in the first region that the catalog lists.
     """
     if pricing.usd_per_hour is not None:
         return Price(pricing.usd_per_hour, "given", "--price", "at reading")

@@ -7,7 +7,7 @@ Sources:
   tolerance 0 and confidence 0.99, as its SingleStream scenario asks: 64 queries for p90, 662 for p99.
 - outliers: J. W. Tukey, Exploratory Data Analysis (1977): beyond 1.5 (mild) or 3 (severe) interquartile ranges. Counted
   and kept.
-- interval: Student's t on the logarithms of the per-process figures; a process is one repeat (see docs/methodology.md).
+- interval: Student's t on the logarithms of the per-process figures; a process is one repeat (see docs/measuring.md).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from math import exp, isfinite, log, sqrt
+from math import ceil, exp, floor, isfinite, log, sqrt
 from statistics import fmean, median, stdev, variance
 from typing import Any, Literal
 
@@ -38,6 +38,8 @@ MIN_REPEATS = 5
 """From here on an interval is given; below it, the range."""
 DRIFT_MIN = {"latency_ns": 40, "done_ns": 400}
 """Queries that a drift needs: ten latencies a quarter; completions come in bursts, so a hundred of them."""
+
+_MAX = 2**63 - 1
 
 Samples = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -200,8 +202,10 @@ def _middle(n: int) -> slice:
 
 
 def _outside(ordered: Samples, low: float, high: float) -> int:
-    below = np.searchsorted(ordered, low, side="left")
-    above = len(ordered) - np.searchsorted(ordered, high, side="right")
+    """How many are below `low` or above `high`. Whole limits: for a float numpy would copy all samples to floats."""
+    whole_low, whole_high = (np.int64(max(-_MAX, min(_MAX, limit))) for limit in (ceil(low), floor(high)))
+    below = np.searchsorted(ordered, whole_low, side="left")
+    above = len(ordered) - np.searchsorted(ordered, whole_high, side="right")
     return int(below + above)
 
 

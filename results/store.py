@@ -17,7 +17,7 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -55,10 +55,10 @@ def new_run_id(now: datetime | None = None) -> str:
 
 
 class Run:
-    """One run's folder, held open and locked by its only writer."""
+    """One run's folder, held open and locked by its only writer. `repaired` says what opening the root put right."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, repaired: Sequence[Problem] = ()) -> None:
+        self.folder, self.repaired = folder, tuple(repaired)
         try:
             (folder / SAMPLES).mkdir(parents=True, exist_ok=True)
             self._records = log.open_log(folder / RECORDS)
@@ -74,10 +74,8 @@ class Run:
     @classmethod
     def open(cls, root: Path, run_id: str) -> Run:
         """Open `root/run_id` for appending, after putting right what a killed run left under `root`."""
-        name = _checked(run_id)
-        if root.is_dir():
-            repair(root)
-        return cls(root / name)
+        folder = root / _checked(run_id)
+        return cls(folder, repair(root) if root.is_dir() else ())
 
     def append(self, record: Record) -> None:
         """Keep `record` for ever; returns when it is on the disk. Raises StoreError, with nothing half written."""

@@ -1,7 +1,7 @@
 """What is computed: the words every workload and every lowering share.
 
-One rule runs through the whole room: **axis 0 of every input and output array is the sample axis**. A batch is a slice of
-that axis, so nothing outside a workload needs to know what its tensors mean.
+One rule runs through the whole room: **axis 0 of every input and output array is the sample axis**. A batch is a slice
+of that axis, so nothing outside a workload needs to know what its tensors mean.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Split = Literal["perf", "calibration", "evaluation"]
 Role = Literal["model", "ceiling_flops", "ceiling_bytes"]
 
 
-class Unsupported(Exception):
+class Unsupported(Exception):  # noqa: N818 - an answer, not an error
     """An answer, not a fault: this combination cannot be run, and the message says why."""
 
 
@@ -52,9 +52,9 @@ class Quality:
 class Card:
     """The workload in numbers; every record carries a copy of it.
 
-    `flops` counts a multiply-add as two operations, for one sample. `weight_bytes` are the weights in fp32, `io_bytes` the
-    inputs plus outputs of one sample. `distinct_inputs` samples rotate through a measurement.
-    A role other than "model" marks a probe of the machine's own ceilings, drawn as roofs and never ranked.
+    `flops` counts a multiply-add as two operations, for one sample. `weight_bytes` are the weights in fp32, `io_bytes`
+    the inputs plus outputs of one sample. `distinct_inputs` samples rotate through a measurement. A role other than
+    "model" marks a probe of the machine's own ceilings, drawn as roofs and never ranked.
     """
 
     name: str
@@ -93,7 +93,8 @@ class Samples:
 class Golden:
     """Outputs computed in float64 for the first rows of `samples("perf", seed=0)`, as (n, ...) arrays.
 
-    `steps` runs were made per sample, each fed the previous one's outputs along the workload's `feedback`.
+    `steps` runs were made per sample, each fed the previous one's outputs along the workload's `feedback`. An output
+    that would be too large to keep (a KV cache) is left out.
     """
 
     outputs: Arrays
@@ -126,8 +127,8 @@ class TensorSpec:
 class Model:
     """One network with its weights. `digest` names its content, `recipe` the techniques that made it.
 
-    `origin` is what the lowerings in `workloads/forms/` start from: the stem of a graph in `workloads/graphs/`, or the path
-    of a user's own ONNX file. `net` builds the same network as a torch module (torch is imported inside).
+    `origin` is what the lowerings in `workloads/forms/` start from: the stem of a graph in `workloads/graphs/`, or the
+    path of a user's own ONNX file. `net` builds the same network as a torch module (torch is imported inside).
     """
 
     name: str

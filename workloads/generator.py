@@ -1,9 +1,9 @@
 """Numbers that are the same on every machine: a counter-based generator in integer arithmetic.
 
 NumPy promises no stream across its versions, so the weights and samples that results are compared on come from here.
-Every stream has a name. Its k-th 64-bit word is splitmix64 (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number
-generators", finaliser of Stafford's variant 13) of the counter k, started at the first 8 bytes of SHA-256(name), so any part
-of a stream is made without the parts before it. Each word is two 32-bit halves, the low one first.
+Every stream has a name. Its k-th 64-bit word is splitmix64 (Steele, Lea, Flood 2014, "Fast splittable pseudorandom
+number generators", finaliser of Stafford's variant 13) of the counter k, started at the first 8 bytes of SHA-256(name),
+so any part of a stream is made without the parts before it. Each word is two 32-bit halves, the low one first.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _signed(halves: Halves) -> np.ndarray[Any, np.dtype[np.int32]]:
 
 
 def uniform_chunks(name: str, count: int, scale: float, centre: float = 0.0, first: int = 0) -> Iterator[Floats]:
-    """Values `first` to `first + count - 1` of a stream, in chunks: float32, uniform in [centre - scale, centre + scale).
+    """Values `first` to `first + count - 1` in chunks of float32, uniform in [centre - scale, centre + scale).
 
     A value is a 24-bit integer, exact in float32, times `scale`, plus `centre`: IEEE operations with one answer each.
     """
@@ -113,8 +113,9 @@ def fields(name: str, shape: tuple[int, int, int, int]) -> Floats:
     """Random images of `shape` (n, channels, height, width) float32, each about 0 with variance about 1.
 
     Natural images vary at every scale and from one to the next in contrast and brightness; white noise does not, and
-    networks answer it with almost one and the same output. So: noise in squares of 1, 2, 4, ... 32 pixels, each scale with
-    a contrast of its own, on a brightness per channel. Additions and multiplications only, so the bits are portable.
+    networks answer it with almost one and the same output. So: noise in squares of 1, 2, 4, ... 32 pixels, each scale
+    with a contrast of its own, on a brightness per channel. Additions and multiplications only, so the bits are
+    portable.
     """
     n, channels, height, width = shape
     cells = [cell for cell in (1, 2, 4, 8, 16, 32) if cell < max(height, width)]

@@ -1,8 +1,8 @@
 """Make, or check, what is committed in `workloads/graphs/`: `python -m workloads.rebuild [--check] [NAME ...]`.
 
-Per workload: `<name>.onnx` (no weights), `<name>.json` (the manifest, see `workloads/weights.py`) and `<name>.golden.npz`
-(outputs of a float64 run). Needs torch, onnx and onnxscript. A check builds anew beside and compares operators, tensors and
-golden outputs, not bytes: another version of torch may write the same graph otherwise.
+Per workload: `<name>.onnx` (no weights), `<name>.json` (the manifest, see `workloads/weights.py`) and
+`<name>.golden.npz` (outputs of a float64 run). Needs torch, onnx and onnxscript. A check builds anew beside and
+compares operators, tensors and golden outputs, not bytes: another version of torch may write the same graph otherwise.
 """
 
 from __future__ import annotations
@@ -33,9 +33,11 @@ from workloads.seeded import Committed
 if TYPE_CHECKING:
     from workloads.contract import Array, Arrays
 
+    Tensors = tuple[weights.Tensor, ...]
+
 OPSET = 20
 """The first with Gelu; onnxruntime 1.20 and openvino 2025.0, the oldest we support, know it."""
-FOLDED_MAX = 1024
+FOLDED_MAX = 4096
 """Elements of the largest constant that is computed beforehand: the file is to stay small."""
 GOLDEN_CLOSE = 1e-5
 
@@ -45,15 +47,19 @@ def workloads() -> dict[str, Committed]:
     found = {}
     for module in pkgutil.iter_modules(models.__path__):
         for kind in vars(importlib.import_module(f"workloads.models.{module.name}")).values():
-            if isinstance(kind, type) and issubclass(kind, Committed) and not kind.__name__.startswith("_"):
-                if not getattr(kind, "__abstractmethods__", None):
-                    workload = kind()
-                    found[workload.card.name] = workload
+            if _is_workload(kind):
+                workload = kind()
+                found[workload.card.name] = workload
     return found
 
 
-def rebuild(workload: Committed, folder: Path = weights.GRAPHS) -> None:
-    """Write the graph, the manifest and the golden outputs of one workload into `folder`."""
+def _is_workload(kind: object) -> bool:
+    known = isinstance(kind, type) and issubclass(kind, Committed) and not kind.__name__.startswith("_")
+    return known and not getattr(kind, "__abstractmethods__", None)
+
+
+def rebuild(workload: Committed, folder: Path = weights.GRAPHS) -> list[str]:
+    """Write the graph, the manifest and the golden outputs of one workload into `folder`; raises ValueError instead."""
     net = workload.net().eval().requires_grad_(False)
     tensors = _tensors(workload, net)
     _fill(net, _values(workload, tensors))
@@ -64,6 +70,7 @@ def rebuild(workload: Committed, folder: Path = weights.GRAPHS) -> None:
     _manifest(workload, tensors, outputs).write(folder)
     golden = _golden(workload, net)
     np.savez_compressed(folder / f"{workload.card.name}.golden.npz", allow_pickle=False, **golden)
+    return []
 
 
 def differences(workload: Committed) -> list[str]:
@@ -79,7 +86,7 @@ def differences(workload: Committed) -> list[str]:
     return found
 
 
-def _tensors(workload: Committed, net: Any) -> tuple[weights.Tensor, ...]:
+def _tensors(workload: Committed, net: Any) -> Tensors:
     tensors = weights.layout({name: tuple(tensor.shape) for name, tensor in state(net).items()})
     if workload.trained:
         return tensors
@@ -90,13 +97,13 @@ def _trained_file(workload: Committed) -> str | None:
     return f"{workload.card.name}.{weights.FILE_NAME}" if workload.trained else None
 
 
-def _contents(workload: Committed, tensors: tuple[weights.Tensor, ...]) -> bytearray:
+def _contents(workload: Committed, tensors: Tensors) -> bytearray:
     if file := _trained_file(workload):
         return bytearray((weights.GRAPHS / file).read_bytes())
     return bytearray(b"".join(weights.contents(tensors)))
 
 
-def _values(workload: Committed, tensors: tuple[weights.Tensor, ...]) -> Arrays:
+def _values(workload: Committed, tensors: Tensors) -> Arrays:
     data = np.frombuffer(_contents(workload, tensors), "<f4")
     return {t.name: data[t.offset // 4 : t.end // 4].reshape(t.shape) for t in tensors}
 
@@ -129,7 +136,7 @@ def _golden(workload: Committed, net: Any) -> dict[str, Array]:
     return {name: outputs[name].astype(np.float32) for name in kept}
 
 
-def _check_card(workload: Committed, net: Any, tensors: tuple[weights.Tensor, ...], outputs: Mapping[str, Array]) -> None:
+def _check_card(workload: Committed, net: Any, tensors: Tensors, outputs: Arrays) -> None:
     """Raise ValueError with the numbers that belong on the card, if others are on it."""
     arrays = [*workload.samples("perf", 1, 0).inputs.values(), *(output[:1] for output in outputs.values())]
     counted = {
@@ -157,7 +164,7 @@ def _flops(workload: Committed, net: Any) -> int:
     return int(counter.get_total_flops())
 
 
-def _export(workload: Committed, net: Any, tensors: tuple[weights.Tensor, ...]) -> Any:
+def _export(workload: Committed, net: Any, tensors: Tensors) -> Any:
     """The ONNX graph, its weights by reference to weights.bin and nothing of this machine in it."""
     import torch
 
@@ -177,6 +184,7 @@ def _export(workload: Committed, net: Any, tensors: tuple[weights.Tensor, ...]) 
             opset_version=OPSET,
             verbose=False,
         )
+    _name_tied(program.model, net)
     _simplify(program.model, {t.name for t in tensors})
     proto = program.model_proto
     _strip(proto)
@@ -205,6 +213,15 @@ def _plain_attention() -> Iterator[None]:
         functional.scaled_dot_product_attention = original
 
 
+def _name_tied(model: Any, net: Any) -> None:
+    """A tensor of several names is exported under one of them; here the first stands for all."""
+    first: dict[int, str] = {}
+    for name, tensor in net.state_dict(keep_vars=True).items():
+        known = first.setdefault(id(tensor), name)
+        if known != name and name in model.graph.initializers:
+            model.graph.initializers[name].name = known
+
+
 def _simplify(model: Any, kept: set[str]) -> None:
     """Compute what is known beforehand (shapes, mostly) and merge what is there twice; the tensors in `kept` stay."""
     from onnx_ir.passes.common import CommonSubexpressionEliminationPass, IdentityEliminationPass
@@ -214,9 +231,18 @@ def _simplify(model: Any, kept: set[str]) -> None:
         return False if any(value is not None and value.name in kept for value in node.inputs) else None
 
     optimizer.fold_constants(model, should_fold=may_fold, output_size_limit=FOLDED_MAX)
+    _drop_zero_biases(model)
     IdentityEliminationPass()(model)
     CommonSubexpressionEliminationPass()(model)
     optimizer.remove_unused_nodes(model)
+
+
+def _drop_zero_biases(model: Any) -> None:
+    """A convolution without a bias is exported with one made of zeros."""
+    for node in model.graph:
+        bias = node.inputs[2].const_value if node.op_type == "Conv" and len(node.inputs) == 3 else None
+        if bias is not None and node.inputs[2].name.startswith("val_") and not bias.numpy().any():
+            node.resize_inputs(2)
 
 
 def _strip(proto: Any) -> None:
@@ -225,7 +251,7 @@ def _strip(proto: Any) -> None:
     del proto.metadata_props[:], graph.metadata_props[:], graph.value_info[:]
     for part in (*graph.node, *graph.input, *graph.output, *graph.initializer):
         del part.metadata_props[:]
-        part.doc_string = ""
+        part.ClearField("doc_string")
 
 
 def _refer(graph: Any, tensors: Mapping[str, weights.Tensor]) -> None:
@@ -241,7 +267,7 @@ def _refer(graph: Any, tensors: Mapping[str, weights.Tensor]) -> None:
                 initializer.external_data.add(key=key, value=str(value))
 
 
-def _manifest(workload: Committed, tensors: tuple[weights.Tensor, ...], outputs: Mapping[str, Array]) -> weights.Manifest:
+def _manifest(workload: Committed, tensors: Tensors, outputs: Arrays) -> weights.Manifest:
     contents = _contents(workload, tensors)
     return weights.Manifest(
         name=workload.card.name,
@@ -255,7 +281,7 @@ def _manifest(workload: Committed, tensors: tuple[weights.Tensor, ...], outputs:
     )
 
 
-def _specs(arrays: Mapping[str, Array]) -> tuple[TensorSpec, ...]:
+def _specs(arrays: Arrays) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(name, str(array.dtype), (None, *array.shape[1:])) for name, array in arrays.items())
 
 
@@ -293,11 +319,11 @@ def main() -> int:
     failed = False
     for name in options.names or sorted(known):
         try:
-            found = differences(known[name]) if options.check else rebuild(known[name])
+            problems = differences(known[name]) if options.check else rebuild(known[name])
         except (ValueError, FileNotFoundError) as error:
-            found = [str(error)]
-        print(f"{name}: {'; '.join(found) if found else 'ok'}", flush=True)
-        failed = failed or bool(found)
+            problems = [str(error)]
+        print(f"{name}: {'; '.join(problems) or 'ok'}", flush=True)
+        failed = failed or bool(problems)
     return int(failed)
 
 

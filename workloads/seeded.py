@@ -1,7 +1,7 @@
 """The base of every workload whose graph is committed in `workloads/graphs/`.
 
-Adding one is a file in `workloads/models/` with the four things below, then `python -m workloads.rebuild NAME` (which needs
-torch and onnx), which writes the graph, the manifest and the golden outputs; nothing else is touched.
+Adding one is a file in `workloads/models/` with the four things below, then `python -m workloads.rebuild NAME` (which
+needs torch and onnx), which writes the graph, the manifest and the golden outputs; nothing else is touched.
 """
 
 from __future__ import annotations
@@ -32,10 +32,13 @@ class Committed(Workload):
     golden_steps: int = 1
     trained: bool = False
     tolerances: Mapping[str, Tolerance] = {
-        "fp32": Tolerance(0.9999, 1e-3),
-        "fp16": Tolerance(0.99),
-        "bf16": Tolerance(0.9),
+        "fp32": Tolerance(0.9999, 2e-4),
+        "fp16": Tolerance(0.995),
+        "bf16": Tolerance(0.98),
     }
+    """By precision. Measured on onnxruntime 1.31 and openvino 2026.4 over the seeded networks: the worst fp32 error is
+    6e-6 and the smallest fp16 one 4e-4, so 2e-4 also tells fp32 from anything less; the worst fp16 cosine is 0.9996,
+    the worst bf16 one 0.996, while answers to other inputs come as near as 0.92."""
 
     @abstractmethod
     def net(self) -> Any:
@@ -71,3 +74,19 @@ class Seeded(Committed):
 
     def samples(self, split: Split, n: int, seed: int) -> Samples:
         return Samples(self.inputs(n, f"{self.card.name}/{split}/{seed}"))
+
+
+class Trained(Committed):
+    """A network whose weights were trained by `workloads/train.py`, on data of its own.
+
+    The worst seen on six such networks, in onnxruntime, OpenVINO and torch on a CPU, were errors of 6e-7 in fp32,
+    1.1e-3 in fp16 and 1.0e-2 in bf16. No fp16 error was below 2.9e-4: TF32 has the same mantissa, and should not pass
+    for fp32.
+    """
+
+    trained = True
+    tolerances = {
+        "fp32": Tolerance(0.99999, 1e-4),
+        "fp16": Tolerance(0.9999, 1e-2),
+        "bf16": Tolerance(0.998, 5e-2),
+    }

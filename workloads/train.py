@@ -16,7 +16,7 @@ from typing import Any
 from workloads import weights
 from workloads.models import bytelm, digits
 from workloads.nets.initial import state
-from workloads.seeded import Committed
+from workloads.seeded import Trained
 
 Draw = Callable[[Any, int], tuple[Any, Any]]
 """(torch generator, batch) -> (inputs, targets)"""
@@ -40,7 +40,7 @@ class Recipe:
 class Lesson:
     """What a network learns from, and how."""
 
-    workload: Committed
+    workload: Trained
     draw: Draw
     loss: Loss
     recipe: Recipe
@@ -135,7 +135,7 @@ LESSONS = {
 }
 
 
-def quality(workload: Committed, net: Any) -> float:
+def quality(workload: Trained, net: Any) -> float:
     """The card's metric of `net` on all evaluation samples."""
     import torch
 

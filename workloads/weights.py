@@ -6,20 +6,21 @@ A graph in `workloads/graphs/<name>.onnx` holds no weights: it refers to a file 
     {
       "name": "resnet8",
       "source": "seeded",                  # or "trained"
-      "file": null,                        # trained: the committed raw file in workloads/graphs, "digits-small.weights.bin"
+      "file": null,                        # trained: the committed raw file beside, "digits-small.weights.bin"
       "inputs":  [{"name": "x", "dtype": "float32", "shape": [null, 3, 32, 32]}],
       "outputs": [{"name": "logits", "dtype": "float32", "shape": [null, 10]}],
       "bytes": 314112,                     # length of weights.bin
       "sha256": "...",                     # of weights.bin
       "tensors": [
-        {"name": "stem.weight", "shape": [16, 3, 3, 3], "offset": 0, "centre": 0.0, "scale": 0.47, "balanced": false}, ...
+        {"name": "stem.weight", "shape": [16, 3, 3, 3], "offset": 0, "centre": 0.0, "scale": 0.47}, ...
       ]
     }
 
-Tensors are little-endian float32, named as in the torch module's state_dict, tied ones once, each at an offset that is a
-multiple of 64 bytes (4096 from 4096 bytes up, so that they can be mapped), zeros between. A seeded tensor is the stream
-`weights/<tensor name>` of `workloads/generator.py`: `balanced`, or uniform in [centre - scale, centre + scale). A trained one
-has only a name, a shape and an offset. `python -m workloads.rebuild` writes both files; nothing here needs onnx or torch.
+Tensors are little-endian float32, named as in the torch module's state_dict, tied ones once, each at an offset that is
+a multiple of 64 bytes (4096 from 4096 bytes up, so that they can be mapped), zeros between. A seeded tensor is the
+stream `weights/<tensor name>` of `workloads/generator.py`, uniform in [centre - scale, centre + scale), or with
+`"balanced": true` each row less its mean. A trained one has only a name, a shape and an offset.
+`python -m workloads.rebuild` writes graph and manifest; nothing here needs onnx or torch.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -49,7 +51,7 @@ _PAGE_BYTES = 4096
 _READ_BYTES = 1 << 20
 
 
-class DamagedWeights(Exception):
+class DamagedWeightsError(Exception):
     """The weights are not the ones that the manifest names."""
 
 
@@ -62,7 +64,7 @@ class Tensor:
     offset: int
     centre: float | None = None
     scale: float | None = None
-    balanced: bool | None = None
+    balanced: bool = False
 
     @property
     def size(self) -> int:
@@ -91,7 +93,7 @@ class Manifest:
         """The manifest of the graph called `name`; FileNotFoundError says how to make it."""
         path = folder / f"{name}.json"
         if not path.exists():
-            raise FileNotFoundError(f"no {path.name} in {folder.name}/: run make graphs, or python -m workloads.rebuild {name}")
+            raise FileNotFoundError(f"no {path.name}: run make graphs, or python -m workloads.rebuild {name}")
         values = json.loads(path.read_text())
         for key in ("inputs", "outputs"):
             values[key] = tuple(TensorSpec(s["name"], s["dtype"], tuple(s["shape"])) for s in values[key])
@@ -100,14 +102,18 @@ class Manifest:
 
     def write(self, folder: Path = GRAPHS) -> None:
         """One line per tensor, so that a change reads well in a diff."""
-        values = asdict(self)
-        lines = ",\n".join("    " + json.dumps(_compact(t)) for t in values.pop("tensors"))
-        text = json.dumps(values, indent=2)[:-2] + f',\n  "tensors": [\n{lines}\n  ]\n}}\n'
-        (folder / f"{self.name}.json").write_text(text)
+        fields = (f"  {json.dumps(key)}: {_json(value)}" for key, value in asdict(self).items())
+        (folder / f"{self.name}.json").write_text("{\n" + ",\n".join(fields) + "\n}\n")
 
 
-def _compact(tensor: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in tensor.items() if value is not None}
+def _json(value: Any) -> str:
+    if not isinstance(value, tuple):
+        return json.dumps(value)
+    return "[\n" + ",\n".join(f"    {json.dumps(_compact(item))}" for item in value) + "\n  ]"
+
+
+def _compact(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in item.items() if value is not None and value is not False}
 
 
 def cache_root() -> Path:
@@ -143,7 +149,7 @@ def save_trained(name: str, arrays: Arrays, folder: Path = GRAPHS) -> Path:
     return path
 
 
-def contents(tensors: tuple[Tensor, ...]) -> Iterator[bytes]:
+def contents(tensors: tuple[Tensor, ...]) -> Iterator[bytes | memoryview]:
     """The bytes of a seeded weights file, in order."""
     position = 0
     for tensor in tensors:
@@ -173,18 +179,21 @@ def sha256_of(path: Path) -> str:
 def materialise(manifest: Manifest, folder: Path = GRAPHS) -> Path:
     """The folder that holds weights.bin, whose SHA-256 has just been checked, and the graph beside it.
 
-    A file that is missing or damaged is made anew, under a lock: of two processes one builds and the other waits. A build
-    that is killed leaves a part file, which the next one overwrites. Raises DamagedWeights when what comes out is not
-    what the manifest names.
+    A file that is missing or damaged is made anew, under a lock: of two processes one builds and the other waits. A
+    build that is killed leaves a part file, which the next one overwrites. Raises DamagedWeightsError when what comes
+    out is not what the manifest names.
     """
     home = cache_root() / manifest.sha256[:16]
-    path = home / FILE_NAME
-    if not _intact(path, manifest):
-        home.mkdir(parents=True, exist_ok=True)
-        with _locked(home):
-            if not _intact(path, manifest):
-                _write(path, manifest, folder)
-    _copy_graph(folder / f"{manifest.name}.onnx", home)
+    path, graph = home / FILE_NAME, folder / f"{manifest.name}.onnx"
+    if _intact(path, manifest) and _same(graph, home / graph.name):
+        return home
+    home.mkdir(parents=True, exist_ok=True)
+    with _locked(home):
+        if not _intact(path, manifest):
+            _write(path, manifest, folder)
+        if not _same(graph, home / graph.name):
+            shutil.copyfile(graph, part := home / f"{graph.name}.part")
+            part.replace(home / graph.name)
     return home
 
 
@@ -215,14 +224,9 @@ def _write(path: Path, manifest: Manifest, folder: Path) -> None:
             digest.update(block)
     if digest.hexdigest() != manifest.sha256:
         part.unlink()
-        raise DamagedWeights(f"weights of {manifest.name} are not the manifest's (SHA-256 differs): restore workloads/graphs from git")
+        raise DamagedWeightsError(f"weights of {manifest.name} have another SHA-256: restore workloads/graphs from git")
     part.replace(path)
 
 
-def _copy_graph(graph: Path, home: Path) -> None:
-    target, content = home / graph.name, graph.read_bytes()
-    if target.exists() and target.read_bytes() == content:
-        return
-    part = target.with_suffix(f".{os.getpid()}.part")
-    part.write_bytes(content)
-    part.replace(target)
+def _same(one: Path, other: Path) -> bool:
+    return other.exists() and other.read_bytes() == one.read_bytes()

@@ -96,15 +96,15 @@ class OnnxRuntimeEngine(Engine):
             loaded - started,
             done - loaded,
         )
-        return _Session(session, facts, load.streams)
+        return _Session(session, facts)
 
 
 class _Session(Session):
-    def __init__(self, session: Any, facts: Facts, streams: int) -> None:
+    def __init__(self, session: Any, facts: Facts) -> None:
         self._session = session
         self._names = [output.name for output in session.get_outputs()]
         self.facts = facts
-        self.inflight = streams
+        self.inflight = int(facts.settings["streams"])
 
     def run(self, values: Values) -> Values:
         return self._session.run(self._names, values)

@@ -1,24 +1,24 @@
-"""The page that answers: `write` reads a results folder and leaves one self-contained HTML file."""
+"""The page that answers: a joined table in, one self-contained HTML file out."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from results.cost import Pricing
+if TYPE_CHECKING:
+    from results.join import Table
 
 
-def write(root: Path, out: Path, *, pricing: Pricing | None = None, baseline: str | None = None) -> Path:
-    """Read everything under `root`, write the page to `out`, and return its path.
+def write(table: Table, out: Path, *, baseline: str | None = None) -> Path:
+    """Write the page to `out` and return its path; an older page stays until the new one is whole.
 
     `baseline` holds words of the configuration that ratios refer to ("onnxruntime fp32"); None: the best fp32 engine.
-    Raises StoreError when there are no records and ValueError for a baseline that fits no result; an older page stays.
+    Raises ValueError for a baseline that fits no result, and OSError where `out` cannot be written.
     """
-    from results import join
     from results.report.page import build
 
-    page = build(join.table(root, pricing), baseline)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    page = build(table, baseline)
     draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         draft.write_text(page, encoding="utf-8")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 """By precision, in the order of the legend."""
 LABELS_MAX = 24
-HEAT_CELL = (62, 24)
+HEAT_CELL = (74, 24)
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,15 @@ class Tile:
 
 def pareto(points: Sequence[Point], label: str, prefix: str) -> Markup:
     """Latency in ms against samples/s, both logarithmic, with the front of points that no other one beats in both."""
-    canvas, axes = _axes(278, 196, left=50, bottom=36, top=10, right=10)
+    canvas, axes = _axes(278, 200, left=40, bottom=34, top=22, right=12)
     _log_scale(axes, [p.x for p in points], [p.y for p in points], pad=0.14)
     best = front(points)
-    if len(best) > 1:
-        axes.step([p.x for p in best], [p.y for p in best], where="post", color=svg.FRONT, lw=1.2, ls=(0, (4, 3)), zorder=1)
+    right, bottom = axes.get_xlim()[1], axes.get_ylim()[0]
+    xs, ys = [best[0].x, *(p.x for p in best), right], [bottom, *(p.y for p in best), best[-1].y]
+    axes.step(xs, ys, where="post", color=svg.FRONT, lw=1.1, ls=(0, (4, 3)), zorder=1)
     marks = _scatter(axes, points)
-    axes.set_xlabel("p50 latency (ms)", labelpad=2, color=svg.MUTED)
-    axes.set_ylabel("samples/s", labelpad=2, color=svg.MUTED)
+    axes.set_xlabel("p50 latency (ms)", labelpad=2, fontsize=10.5, color=svg.MUTED)
+    axes.text(4 / 278, 1 - 10 / 200, "samples/s", transform=canvas.transFigure, fontsize=10.5, color=svg.MUTED)
     return svg.inline(canvas, label, prefix, marks)
 
 
@@ -75,15 +76,15 @@ def roofline(roofs: Sequence[Roof], points: Sequence[Point], label: str, prefix:
     canvas, axes = _axes(760, 420, left=64, bottom=44, top=14, right=16)
     ridges = [roof.flops_per_s / roof.bytes_per_s for roof in roofs]
     xs = [p.x for p in points] + ridges
-    low, high = min(xs) / 2, max(xs) * 3
+    low, high = min(xs) / 2, max(xs) * 8
     ys = [p.y for p in points] + [height for roof in roofs for height in (roof.flops_per_s, roof.bytes_per_s * low)]
     _log_scale(axes, [low, high], ys, pad=0.1, unit=si)
     placed = _Labels(axes)
+    for point in points:
+        placed.keep_clear(point.x, point.y)
     for roof in roofs:
         _draw_roof(axes, roof, low, high, placed)
     marks = _scatter(axes, points, size=7)
-    for point in points:
-        placed.keep_clear(point.x, point.y)
     for point in points[:LABELS_MAX]:
         placed.write(point.x, point.y, point.label)
     axes.set_xlabel("arithmetic intensity (FLOP/byte)", labelpad=4, color=svg.MUTED)
@@ -95,16 +96,23 @@ def _draw_roof(axes: Axes, roof: Roof, low: float, high: float, placed: _Labels)
     ridge = roof.flops_per_s / roof.bytes_per_s
     xs = (low, ridge, high)
     axes.plot(xs, [min(roof.flops_per_s, roof.bytes_per_s * x) for x in xs], color=svg.INK, lw=1.4, zorder=2)
+    for step in range(101):
+        x = low * (high / low) ** (step / 100)
+        placed.keep_clear(x, min(roof.flops_per_s, roof.bytes_per_s * x), reach=2)
     text = f"{roof.label}: {si(roof.flops_per_s)}FLOP/s, {si(roof.bytes_per_s)}B/s"
-    placed.write(high, roof.flops_per_s, text, color=svg.INK, sides=((-4, 6, "right"), (-4, -15, "right")))
+    placed.write(high, roof.flops_per_s, text, color=svg.INK, sides=((-2, 4, "right"), (-2, -15, "right")), always=True)
 
 
-def heat_map(rows: Sequence[str], columns: Sequence[str], tiles: Mapping[tuple[int, int], Tile], label: str, prefix: str) -> Markup:
+def heat_map(
+    rows: Sequence[str], columns: Sequence[str], tiles: Mapping[tuple[int, int], Tile], label: str, prefix: str
+) -> Markup:
     """Ratios in words and colour; a tile without a ratio is an outline with its reason."""
     wide, high = HEAT_CELL
     left = 12 + 6.2 * max(len(name) for name in rows)
     top = 18 + 13 * max(name.count("\n") for name in columns)
-    canvas, axes = _axes(left + wide * len(columns) + 4, top + high * len(rows) + 4, left=left, bottom=4, top=top, right=4)
+    canvas, axes = _axes(
+        left + wide * len(columns) + 4, top + high * len(rows) + 4, left=left, bottom=4, top=top, right=4
+    )
     axes.set(xlim=(0, len(columns)), ylim=(len(rows), 0))
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
@@ -128,10 +136,16 @@ def _draw_tile(axes: Axes, row: int, column: int, tile: Tile) -> None:
 
     known = tile.ratio is not None
     fill = svg.heat(heat_bin(tile.ratio)) if tile.ratio is not None else "none"
-    style: dict[str, Any] = {"edgecolor": "none"} if known else {"edgecolor": svg.GRID, "linestyle": (0, (2, 2)), "linewidth": 1}
-    axes.add_patch(Rectangle((column + 0.02, row + 0.05), 0.96, 0.9, facecolor=fill, gid=f"mark:{row}:{column}", **style))
+    style: dict[str, Any] = (
+        {"edgecolor": "none"} if known else {"edgecolor": svg.GRID, "linestyle": (0, (2, 2)), "linewidth": 1}
+    )
+    axes.add_patch(
+        Rectangle((column + 0.02, row + 0.05), 0.96, 0.9, facecolor=fill, gid=f"mark:{row}:{column}", **style)
+    )
     colour = svg.heat_text(heat_bin(tile.ratio)) if tile.ratio is not None else svg.MUTED
-    axes.text(column + 0.5, row + 0.5, tile.text, ha="center", va="center", fontsize=10.5 if known else 9.5, color=colour)
+    axes.text(
+        column + 0.5, row + 0.5, tile.text, ha="center", va="center", fontsize=10.5 if known else 9.5, color=colour
+    )
 
 
 def si(value: float) -> str:
@@ -143,8 +157,10 @@ def si(value: float) -> str:
 
 
 def plain(value: float) -> str:
-    """A tick: "0.05", "20", "1,000", "2M"."""
-    return f"{value / 1e6:g}M" if value >= 1e6 else f"{value:,g}"
+    """A tick: "0.05", "20", "1,000", "50k", "2M"."""
+    if value >= 1e4:
+        return si(value).replace(" ", "")
+    return f"{value:,g}"
 
 
 def _axes(width: float, height: float, *, left: float, bottom: float, top: float, right: float) -> tuple[Any, Axes]:
@@ -187,9 +203,9 @@ def _span(values: Sequence[float], pad: float) -> tuple[float, float]:
 
 
 def _ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Round values between the limits, about `most` of them: 1-2-5, or decades where there are many."""
+    """Round values between the limits, `most` of them at most: the finest of a few usual steps that keeps to it."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for steps in ((1, 2, 5), (1, 3), (1,)):
+    for steps in ((1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
         ticks = [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
         if len(ticks) <= most:
             return ticks
@@ -201,13 +217,15 @@ def _scatter(axes: Axes, points: Sequence[Point], size: float = 6.5) -> dict[str
     for number, point in enumerate(points):
         shape = MARKERS[point.marker % len(MARKERS)]
         colour = svg.series(point.series)
-        axes.plot([point.x], [point.y], shape, color=colour, ms=size, mew=0, zorder=3, gid=f"mark:{number}", clip_on=False)
+        axes.plot(
+            [point.x], [point.y], shape, color=colour, ms=size, mew=0, zorder=3, gid=f"mark:{number}", clip_on=False
+        )
         marks[f"mark:{number}"] = point.mark
     return marks
 
 
 class _Labels:
-    """Writes beside points where there is room, and leaves out what would overlap."""
+    """Writes beside points where there is room, and leaves out what would overlap unless it has to be there."""
 
     _SIDES = ((7, -4, "left"), (-7, -4, "right"), (0, 7, "center"), (0, -15, "center"))
 
@@ -215,22 +233,33 @@ class _Labels:
         self.axes = axes
         self.taken: list[tuple[float, float, float, float]] = []
 
-    def keep_clear(self, x: float, y: float) -> None:
+    def keep_clear(self, x: float, y: float, reach: float = 4) -> None:
         across, up = self.axes.transData.transform((x, y))
-        self.taken.append((across - 4, up - 4, across + 4, up + 4))
+        self.taken.append((across - reach, up - reach, across + reach, up + reach))
 
-    def write(self, x: float, y: float, text: str, *, color: str = svg.MUTED, sides: Sequence[tuple[float, float, str]] = _SIDES) -> None:
+    def write(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        *,
+        color: str = svg.MUTED,
+        sides: Sequence[tuple[float, float, str]] = _SIDES,
+        always: bool = False,
+    ) -> None:
         across, up = self.axes.transData.transform((x, y))
         wide = 5.6 * len(text)
-        for right, above, align in sides:
+        for right, above, align in (*sides, *(sides[:1] if always else ())):
             start = across + right - {"left": 0, "right": wide, "center": wide / 2}[align]
             box = (start, up + above - 1, start + wide, up + above + 10)
             if self._free(box):
-                self.taken.append(box)
-                self.axes.annotate(
-                    text, (x, y), (right, above), textcoords="offset pixels", ha=align, va="bottom", fontsize=10, color=color
-                )  # fmt: skip
+                break
+        else:
+            if not always:
                 return
+        self.taken.append(box)
+        style: dict[str, Any] = {"ha": align, "va": "bottom", "fontsize": 10, "color": color}
+        self.axes.annotate(text, (x, y), (right, above), textcoords="offset pixels", **style)
 
     def _free(self, box: tuple[float, float, float, float]) -> bool:
         edge = self.axes.bbox

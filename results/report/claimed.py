@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from results import claims as judged
+from results.report.notes import Notes
 
 if TYPE_CHECKING:
     from results.join import Table
 
+REASON_MAX = 44
+"""Characters of a reason that fit into a cell; a longer one becomes a footnote."""
 ORDER = ("throughput", "latency", "power", "best_use", "usd_per_hour")
 """The price last: it can be known where nothing was measured."""
 CSS = {"falls short": "short"}
@@ -18,14 +21,16 @@ CSS = {"falls short": "short"}
 
 @dataclass(frozen=True)
 class Found:
-    """One cell of the lower row; `absent` spans `span` columns."""
+    """One cell of the lower row: a figure in `text` with what it is in `detail`, or why there is none in `absent`."""
 
     text: str
+    detail: str = ""
     verdict: str = ""
     css: str = ""
     reason: str = ""
+    note: int | None = None
+    absent: str = ""
     span: int = 1
-    absent: bool = False
 
 
 @dataclass(frozen=True)
@@ -33,33 +38,41 @@ class KindRow:
     kind: str
     claimed: Sequence[str]
     found: Sequence[Found]
-    status: str
 
 
 @dataclass(frozen=True)
 class Claims:
-    columns: Sequence[tuple[str, str]]
+    columns: Sequence[str]
     rows: Sequence[KindRow]
+    notes: Sequence[str]
 
 
 def claims(table: Table) -> Claims:
-    columns = [(judged.QUESTIONS[key][0].upper() + judged.QUESTIONS[key][1:], _UNITS.get(key, "")) for key in ORDER]
-    return Claims(columns, [_row(claim) for claim in judged.hardware(table)])
+    notes = Notes()
+    columns = [judged.QUESTIONS[key][0].upper() + judged.QUESTIONS[key][1:] for key in ORDER]
+    rows = [_row(claim, notes) for claim in judged.hardware(table)]
+    return Claims(columns, rows, notes.texts())
 
 
-_UNITS = {"throughput": "as a ratio to the CPU", "latency": "as a ratio to the CPU", "power": "as a ratio to the CPU", "usd_per_hour": "per hour"}
-
-
-def _row(claim: judged.Claim) -> KindRow:
+def _row(claim: judged.Claim, notes: Notes) -> KindRow:
     answers = [claim.answers[key] for key in ORDER]
-    found = [_found(answer) for answer in answers]
     if claim.absence:
-        found = [Found(claim.absence, span=len(ORDER) - 1, absent=True), found[-1]]
-    return KindRow(claim.kind, [answer.claimed for answer in answers], found, "absent" if claim.absence else "measured")
+        status, _, reason = claim.absence.partition(": ")
+        found = [Found(reason or claim.absence, absent=status, span=len(ORDER) - 1), _found(answers[-1], notes)]
+    else:
+        found = [_found(answer, notes) for answer in answers]
+    return KindRow(claim.kind, [answer.claimed for answer in answers], found)
 
 
-def _found(answer: judged.Answer) -> Found:
-    source = "" if answer.provenance in ("measured", "none") else f"{answer.provenance}: "
+def _found(answer: judged.Answer, notes: Notes) -> Found:
+    text, _, detail = answer.found.partition(", ")
+    source = "published" if answer.provenance == "published" else ""
+    long = len(answer.reason) > REASON_MAX
     return Found(
-        answer.found or "not measured", answer.verdict, CSS.get(answer.verdict, answer.verdict), source + answer.reason
+        text or "n/a",
+        detail or source,
+        answer.verdict,
+        CSS.get(answer.verdict, answer.verdict),
+        "" if long else answer.reason,
+        notes.add(answer.reason) if long else None,
     )

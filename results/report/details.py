@@ -6,14 +6,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from results.metrics import METRICS
+from results.metrics import METRICS, Metric
 from results.record import Conditions, Machine, Record
 from results.report.charts import si
-from results.report.lines import OPTIONAL, USUAL, Line
+from results.report.lines import Line
 
 SECTIONS = (
-    "Why this verdict", "Evidence", "Workload", "Not measured", "Engine settings", "Conditions", "Versions", "Machine",
-    "Run", "Reproduce", "Raw data, under the results folder",
+    "Why this verdict", "Measure it again", "Raw data, under the results folder", "Evidence", "Not measured",
+    "Engine settings", "Conditions", "Workload", "Versions", "Machine", "Run",
 )  # fmt: skip
 _PLAIN = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ._:/=,+-"
 
@@ -41,8 +41,12 @@ def details(line: Line, machines: Mapping[str, Machine], pool: Pool) -> dict[str
     """`d`: a number into the pool per section; `m`: the figures, one per metric, empty where there is none."""
     return {
         "d": [pool.add(section) for section in _sections(line, machines[line.row["fingerprint"]])],
-        "m": [metric.shown(line.row[metric.key]) for metric in METRICS],
+        "m": [_figure(metric, line.row[metric.key]) for metric in METRICS],
     }
+
+
+def _figure(metric: Metric, value: float | None) -> str:
+    return f"{value:g}" if metric.unit == "queries" and value is not None else metric.shown(value)
 
 
 def command(line: Line) -> str:
@@ -51,7 +55,11 @@ def command(line: Line) -> str:
     options = {name: row[name] for name in ("backend", "engine", "workload", "precision", "scenario", "batch", "goal")}
     if row["technique"] != "none":
         options["technique"] = row["technique"]
-    return "pytest bench/ " + " ".join(f"--{name}={_quoted(str(value))}" for name, value in options.items()) + f" --profile={_quoted(row['profile'])}"
+    return (
+        "pytest bench/ "
+        + " ".join(f"--{name}={_quoted(str(value))}" for name, value in options.items())
+        + f" --profile={_quoted(row['profile'])}"
+    )
 
 
 def _quoted(text: str) -> str:
@@ -63,16 +71,21 @@ def _sections(line: Line, machine: Machine) -> Iterator[Section]:
     row = line.row
     record = _first_ok(line)
     yield {reason.code.replace("_", " "): reason.detail for reason in row["reasons"]}
+    yield command(line)
+    yield _files(row)
     yield dict(_evidence(record))
-    yield dict(_workload(record))
     yield _missing(row["missing"])
     yield {name: str(value) for name, value in row["settings"].items()}
     yield dict(_conditions(record.context.conditions))
+    yield dict(_workload(record))
     yield dict(row["versions"])
     yield dict(_machine(machine))
-    yield {"run": row["run_id"], "profile": row["profile"], "commit": row["commit"] or "not recorded", "command": row["command"]}
-    yield command(line)
-    yield _files(row)
+    yield {
+        "run": row["run_id"],
+        "profile": row["profile"],
+        "commit": row["commit"] or "not recorded",
+        "command": row["command"],
+    }
 
 
 def _first_ok(line: Line) -> Record:
@@ -88,7 +101,9 @@ def _evidence(record: Record) -> Iterator[tuple[str, str]]:
         found = evidence.outputs
         yield "outputs", f"{found.identity_hits} of {found.n} nearest to their own golden output"
         yield "centred cosine", f"{found.centred_cosine_min:.6g} at worst, {found.cosine_required:.6g} required"
-        allowed = "not bounded" if found.relative_error_allowed is None else f"{found.relative_error_allowed:.3g} allowed"
+        allowed = (
+            "not bounded" if found.relative_error_allowed is None else f"{found.relative_error_allowed:.3g} allowed"
+        )
         yield "relative error", f"{found.relative_error_max:.3g} at most, {allowed}"
     if evidence.placement:
         placed = evidence.placement
@@ -101,9 +116,12 @@ def _evidence(record: Record) -> Iterator[tuple[str, str]]:
 def _workload(record: Record) -> Iterator[tuple[str, str]]:
     card = record.card
     yield "task", card.task
-    yield "work", f"{si(card.flops)}FLOP per {card.sample_unit}, {si(card.parameters)}parameters"
+    yield "work", f"{si(card.flops)}FLOP per {card.sample_unit}, {si(card.parameters).strip()} parameters"
     yield "weights in fp32", f"{si(card.weight_bytes)}B"
-    yield "latency bounds", ", ".join(f"p{bound.percentile:g} ≤ {bound.latency_ms:g} ms" for bound in card.bounds) or "none"
+    yield (
+        "latency bounds",
+        ", ".join(f"p{bound.percentile:g} ≤ {bound.latency_ms:g} ms" for bound in card.bounds) or "none",
+    )
     yield "distinct inputs", str(card.distinct_inputs)
     yield "source", card.source
 
@@ -150,10 +168,3 @@ def _files(row: Mapping[str, Any]) -> str:
     common = names[0][: len(names[0]) - len(names[0].removeprefix(row["run_id"]))]
     ends = ",".join(name.removeprefix(common).removesuffix(".i64") for name in names)
     return f"{log}\n{folder}/{common}" + (f"{{{ends}}}" if len(names) > 1 else ends) + ".i64"
-
-
-def title(line: Line) -> str:
-    """One line that tells this row from every other."""
-    extra = [f"{name} {line.row[name]}" for name in OPTIONAL if line.row[name] != USUAL[name]]
-    parts = [line.row["workload"], line.row["engine"], line.row["precision"], line.row["scenario"], f"batch {line.row['batch']}", *extra]
-    return ", ".join([*map(str, parts), line.hardware])

@@ -89,7 +89,7 @@ def config_of(row: Mapping[str, Any], hardware: str = "") -> str:
 
 
 def place_names(rows: Iterable[Mapping[str, Any]]) -> dict[Place, str]:
-    """A short name for each place, with the instance type or the host where the device alone does not tell them apart."""
+    """A short name for each place, with its instance type or host where the device does not tell them apart."""
     found = {_place(row): row for row in rows}
     names = {place: _device_name(row) for place, row in found.items()}
     shared = Counter(names.values())
@@ -113,7 +113,9 @@ def baselines(every: Sequence[Line], wish: str | None = None) -> tuple[str, dict
     ]
     if len(fitting) != 1:
         found = "several fit" if fitting else "no result has it"
-        raise ValueError(f"baseline {wish!r}: {found}; choose one of: {', '.join(fitting or configs) or 'nothing measured'}")
+        raise ValueError(
+            f"baseline {wish!r}: {found}; choose one of: {', '.join(fitting or configs) or 'nothing measured'}"
+        )
     base = {line.group: line for line in ranked if line.config == fitting[0]}
     return fitting[0], {line.id: base[line.group] for line in ranked if line.group in base}
 
@@ -122,6 +124,12 @@ def ratio(line: Line, base: Line) -> float:
     """How many times better `line` is than `base`: above 1 is faster, whichever way the metric runs."""
     mine, other = line.value or math.nan, base.value or math.nan
     return other / mine if BY_KEY[line.headline].better == "lower" else mine / other
+
+
+def precision_order(name: str) -> tuple[int, str]:
+    """Usual precisions first, by width."""
+    usual = ("fp32", "tf32", "bf16", "fp16", "fp8", "int8", "int4")
+    return (usual.index(name) if name in usual else len(usual), name)
 
 
 def _best_fp32(ranked: Sequence[Line]) -> dict[str, Line]:

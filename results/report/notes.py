@@ -9,7 +9,7 @@ _NUMBER = re.compile(r"(?<![\w.,-])\d+(?:[.,]\d+)*(?!\w)")
 
 
 class Notes:
-    """Numbers reasons from 1. Reasons that differ only in their figures share a note, which gives the figures' range."""
+    """Numbers reasons from 1. Reasons that differ only in their figures share a note, which gives the range."""
 
     def __init__(self) -> None:
         self._figures: dict[str, list[list[str]]] = {}

@@ -5,11 +5,11 @@ const $$ = (query, root = document) => [...root.querySelectorAll(query)];
 const data = JSON.parse($("#data").textContent);
 const root = document.documentElement;
 const tables = $$("table.sheet");
-/* Embedded rows refer to shared values by number: f facets, c configuration, t title, d details; v is the ranked figure. */
+/* Embedded rows refer to shared values by number: f facets, c configuration, b batch, d details; v is the ranked figure. */
 const rows = $$("table.sheet tbody tr").map((tr) => {
-  const { f, c, g, t, v = null, l = 0, m, d } = data.rows[tr.id];
+  const { f, c, g, b, v = null, l = 0, m, d } = data.rows[tr.id];
   const facets = Object.fromEntries(data.facets.map((name, i) => [name, data.pool[f[i]]]));
-  return { tr, id: tr.id, words: tr.textContent.toLowerCase(), ...facets, config: data.pool[c], title: data.pool[t], group: g, value: v, less: l, m, d };
+  return { tr, id: tr.id, words: tr.textContent.toLowerCase(), ...facets, config: data.pool[c], batch: data.pool[b], group: g, value: v, less: l, m, d };
 });
 const byId = new Map(rows.map((row) => [row.id, row]));
 const points = $$("[data-k]").map((element) => ({ element, keys: element.dataset.k.split(" ") }));
@@ -48,10 +48,13 @@ function sort(table) {
     all.sort((a, b) => missing(a) - missing(b) || (missing(a) ? 0 :
       sign * (number ? value.get(a) - value.get(b) : value.get(a).localeCompare(value.get(b), "en", { numeric: true }))));
   }
-  table.tBodies[0].append(...all.map((row) => row.tr));
+  const body = table.tBodies[0];
+  /* Moving a row would take the focus from it. */
+  if (all.some((row, i) => body.rows[i] !== row.tr)) body.append(...all.map((row) => row.tr));
 }
 
 function filter() {
+  if (!rows.length) return;
   const text = (state.get("q") || "").toLowerCase().split(/\s+/).filter(Boolean);
   const facets = data.facets.filter((name) => state.get(name));
   let shown = 0;
@@ -60,8 +63,8 @@ function filter() {
     row.tr.hidden = !row.on;
     shown += row.on;
   }
-  for (const section of $$(".sheet-section")) section.hidden = rows.length && !$("tbody tr:not([hidden])", section);
-  $("#none").hidden = shown > 0 || !rows.length;
+  for (const section of $$(".sheet-section")) section.hidden = !$("tbody tr:not([hidden])", section);
+  $("#none").hidden = shown > 0;
   $("#count").textContent = shown === rows.length ? `${rows.length} rows` : `${shown} of ${rows.length} rows`;
   $("#reset").disabled = ![...state.keys()].some((name) => name !== "theme" && name !== "row");
   dim();
@@ -97,8 +100,8 @@ function rebase() {
 
 const made = (tag, properties) => Object.assign(document.createElement(tag), properties);
 const heading = (textContent) => made("h3", { textContent });
-function described(values) {
-  const list = made("dl");
+function described(values, className = "") {
+  const list = made("dl", { className });
   for (const [name, value] of Object.entries(values)) list.append(made("dt", { textContent: name }), made("dd", { textContent: value }));
   return list;
 }
@@ -106,10 +109,10 @@ function described(values) {
 function detail() {
   const row = byId.get(state.get("row"));
   if (!row) { if (dialog.open) dialog.close(); return; }
-  $("#detail-title").textContent = row.title;
+  $("#detail-title").textContent = [row.workload, row.config, row.scenario.replaceAll("_", " "), row.batch].join(", ");
   const body = $("#detail-body");
   const figures = Object.fromEntries(data.metrics.map((name, i) => [name, row.m[i]]).filter(([, value]) => value));
-  body.replaceChildren(heading("Figures, medians over repeats"), described(figures));
+  body.replaceChildren(heading("Figures, medians over repeats"), described(figures, "figs"));
   row.d.forEach((index, section) => {
     if (index === null) return;
     const content = data.pool[index];
@@ -165,7 +168,7 @@ dialog.addEventListener("close", () => change("row", ""));
 dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
 $("#detail-close").addEventListener("click", () => dialog.close());
 $("#theme").addEventListener("click", (event) => change("theme", event.target.textContent.startsWith("Dark") ? "dark" : "light", false));
-$("#reset").addEventListener("click", () => {
+$("#reset")?.addEventListener("click", () => {
   const kept = state.get("theme");
   state = new URLSearchParams(kept ? { theme: kept } : {});
   history.pushState(null, "", location.pathname + location.search + (kept ? `#${state}` : ""));
@@ -182,6 +185,7 @@ addEventListener("popstate", () => { read(); apply(); });
 addEventListener("hashchange", () => { read(); apply(); });
 matchMedia("(prefers-color-scheme:dark)").addEventListener("change", theme);
 for (const cell of $$("[data-n]")) cell.title = data.notes[cell.dataset.n];
+$("#nojs").remove();
 read();
 apply();
 })();

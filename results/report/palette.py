@@ -1,8 +1,8 @@
 """The page's colours, one table per theme, and the arithmetic that proves them legible.
 
-Charts are drawn in placeholder colours; `css` gives each placeholder its value as a CSS variable, so that one SVG serves
-light, dark and print. Series follow Okabe and Ito's colour-blind-safe palette (jfly.uni-koeln.de/color, 2008), darkened or
-lightened where a theme's background needs it.
+Charts are drawn in placeholder colours; `css` gives each placeholder its value as a CSS variable, so that one SVG
+serves light, dark and print. Series follow Okabe and Ito's colour-blind-safe palette (jfly.uni-koeln.de/color, 2008),
+darkened or lightened where a theme's background needs it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ BINS = 9
 MIDDLE_BIN = BINS // 2
 
 LIGHT = {
-    "bg": "#ffffff", "fg": "#1b1f24", "mut": "#57606a", "line": "#d5dae0", "rule": "#8c959f", "card": "#f6f8fa", "acc": "#0757b5",
-    "good": "#0f6a2c", "warn": "#7d4e00", "bad": "#a40e26", "focus": "#0757b5",
-    "s0": "#0072b2", "s1": "#c75300", "s2": "#008663", "s3": "#b0568a", "s4": "#9a6a00", "s5": "#2f86bd", "s6": "#6f6a00",
+    "bg": "#ffffff", "fg": "#1b1f24", "mut": "#57606a", "line": "#d5dae0", "rule": "#8c959f", "card": "#f6f8fa",
+    "acc": "#0757b5", "good": "#0f6a2c", "warn": "#7d4e00", "bad": "#a40e26",
+    "s0": "#0072b2", "s1": "#c75300", "s2": "#008663", "s3": "#b0568a", "s4": "#9a6a00", "s5": "#2f86bd",
+    "s6": "#6f6a00",
 }  # fmt: skip
 DARK = {
-    "bg": "#0f1419", "fg": "#e6edf3", "mut": "#9aa7b4", "line": "#2d343c", "rule": "#6b7683", "card": "#161c23", "acc": "#79b8ff",
-    "good": "#56d364", "warn": "#e3b341", "bad": "#ff938a", "focus": "#79b8ff",
-    "s0": "#4aa8e0", "s1": "#f0843c", "s2": "#2fc096", "s3": "#dd93bd", "s4": "#e69f00", "s5": "#8fcdf2", "s6": "#e2d84a",
+    "bg": "#0f1419", "fg": "#e6edf3", "mut": "#9aa7b4", "line": "#2d343c", "rule": "#6b7683", "card": "#161c23",
+    "acc": "#79b8ff", "good": "#56d364", "warn": "#e3b341", "bad": "#ff938a",
+    "s0": "#4aa8e0", "s1": "#f0843c", "s2": "#2fc096", "s3": "#dd93bd", "s4": "#e69f00", "s5": "#8fcdf2",
+    "s6": "#e2d84a",
 }  # fmt: skip
 
 HEAT_LIGHT = ("#a84a00", "#d07a2c", "#e9aa6c", "#f6d9bb", "#eef1f4", "#c9dff0", "#94c2e3", "#4f97cb", "#0f63a5")

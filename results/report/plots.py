@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from results.metrics import BY_KEY
 from results.report import charts, palette
 from results.report.charts import Point, Roof, Tile, si
-from results.report.lines import Line, Place, ratio
+from results.report.lines import Line, Place, precision_order, ratio
 from results.report.sheets import KINDS
 from results.report.svg import Mark
 from results.roofline import Ceiling
@@ -20,6 +20,8 @@ FACETS_MAX = 24
 ROOFLINES_MAX = 4
 ROOF_POINTS_MAX = 120
 HEAT_ROWS_MAX, HEAT_COLUMNS_MAX = 24, 12
+HALF_WIDTH = 5
+"""Columns of a heat map up to which two maps stand side by side."""
 SHORT = {"unsupported": "unsupp.", "absent": "absent", "failed": "failed"}
 
 Ceilings = Mapping[tuple[str, str, str, str], Ceiling]
@@ -30,7 +32,8 @@ class Figure:
     name: str
     svg: Markup
     caption: str = ""
-    key: Markup = Markup("")
+    key: Markup | None = None
+    full: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,17 @@ class Legend:
         series = [name for name, _ in Counter(map(series_name, lines)).most_common()]
         return cls(
             {name: min(i, palette.SERIES - 1) for i, name in enumerate(series)},
-            {name: i for i, name in enumerate(sorted({line.row["precision"] for line in lines}, key=_precision_order))},
+            {name: i for i, name in enumerate(sorted({line.row["precision"] for line in lines}, key=precision_order))},
         )
 
     def html(self) -> Markup:
         named: dict[int, str] = {}
         for name, index in self.series.items():
             named[index] = f"{named[index]}, {name}" if index in named else name
-        colours = [Markup('<li><span class="swatch" style="background:var(--s{})"></span>{}</li>').format(i, n) for i, n in named.items()]
+        colours = [
+            Markup('<li><span class="swatch" style="background:var(--s{})"></span>{}</li>').format(i, n)
+            for i, n in named.items()
+        ]
         shapes = [Markup("<li>{}{}</li>").format(_shape(i), name) for name, i in self.markers.items()]
         return Markup('<ul class="key">{}{}</ul>').format(Markup("").join(colours), Markup("").join(shapes))
 
@@ -76,8 +82,9 @@ def paretos(lines: Sequence[Line], legend: Legend) -> tuple[list[Figure], str]:
         for i, name in enumerate(drawn)
     ]
     caption = (
-        "Each point is one engine at one precision and batch: the median latency of its single stream across, its offline "
-        "throughput up, both logarithmic. Better is up and left; the dashed front joins what nothing else beats in both."
+        "Each point is one engine at one precision and batch: the median latency of its single stream across, its "
+        "offline throughput up, both logarithmic. Better is up and left; the dashed front joins what nothing else "
+        "beats in both."
     )
     if unpaired:
         caption += f" {unpaired} results have only one of the two figures and no point."
@@ -92,7 +99,7 @@ def rooflines(lines: Sequence[Line], ceilings: Ceilings, legend: Legend) -> list
     for line in lines:
         if line.row["achieved_flops_per_s"] and line.row["intensity_flops_per_byte"]:
             by_place.setdefault(line.place, []).append(line)
-    figures = []
+    figures: list[Figure] = []
     for place, found in by_place.items():
         roofs = [
             Roof(roof.precision, roof.flops_per_s, roof.bytes_per_s)
@@ -104,9 +111,11 @@ def rooflines(lines: Sequence[Line], ceilings: Ceilings, legend: Legend) -> list
     return figures
 
 
-def heat_maps(lines: Sequence[Line], unmeasured: Sequence[Line], base: Mapping[str, Line], base_name: str) -> list[Figure]:
+def heat_maps(
+    lines: Sequence[Line], unmeasured: Sequence[Line], base: Mapping[str, Line], base_name: str
+) -> list[Figure]:
     """One figure per scenario that has ratios."""
-    figures = []
+    figures: list[Figure] = []
     for kind in KINDS:
         found = [line for line in lines if line.kind == kind and line.id in base]
         if found:
@@ -123,9 +132,9 @@ def ramp() -> Markup:
         Markup('<span style="background:var(--h{0});color:var(--t{0})">{1}</span>').format(i, words.get(i, "\u00a0"))
         for i in range(palette.BINS)
     ]
-    return Markup('<p class="key small"><span>slower</span><span class="ramp">{}</span><span>faster than the baseline</span></p>').format(
-        Markup("").join(spans)
-    )
+    return Markup(
+        '<p class="key small"><span>slower</span><span class="ramp">{}</span><span>faster than the baseline</span></p>'
+    ).format(Markup("").join(spans))
 
 
 def _pairs(lines: Sequence[Line]) -> Iterator[tuple[Line, ...]]:
@@ -165,9 +174,10 @@ def _roofline(prefix: str, lines: Sequence[Line], roofs: Sequence[Roof], legend:
         labelled.add(name)
     hardware = lines[0].hardware
     caption = (
-        "Up: operations done per second, offline. Across: operations per byte that has to be moved (weights once a batch, inputs "
-        "and outputs once), an upper bound as caches are not counted. The roofs are this machine's own, measured with a "
-        "matrix product and a memory copy: under the slope memory limits, under the flat part arithmetic does. Labels name the fastest point of a workload where there is room."
+        "Up: operations done per second, offline. Across: operations per byte that has to be moved (weights once a "
+        "batch, inputs and outputs once), an upper bound as caches are not counted. The roofs are this machine's own, "
+        "measured with a matrix product and a memory copy: under the slope memory limits, under the flat part "
+        "arithmetic does. Labels name the fastest point of a workload where there is room."
     )
     if len(offline) > len(best):
         caption += f" Drawn are the {len(best)} fastest of {len(offline)} results."
@@ -182,14 +192,19 @@ def _roof_point(line: Line, legend: Legend, label: str) -> Point:
     x, y = line.row["intensity_flops_per_byte"], line.row["achieved_flops_per_s"]
     share = line.row["ceiling_share"]
     under = "" if share is None else f", {100 * share:.0f} % of its roof"
-    title = f"{line.row['workload']}, {line.config}, batch {line.row['batch']}: {si(y)}FLOP/s at {x:.3g} FLOP/byte{under}"
+    title = (
+        f"{line.row['workload']}, {line.config}, batch {line.row['batch']}: {si(y)}FLOP/s at {x:.3g} FLOP/byte{under}"
+    )
     return Point(x, y, *_look(line, legend), Mark(title, (line.id,)), label)
 
 
-def _heat_map(prefix: str, kind: str, batch: str, lines: Sequence[Line], base: Mapping[str, Line], base_name: str) -> Figure:
+def _heat_map(
+    prefix: str, kind: str, batch: str, lines: Sequence[Line], base: Mapping[str, Line], base_name: str
+) -> Figure:
     ranked = [line for line in lines if line.id in base]
     rows = _most_used((line.row["workload"] for line in ranked), HEAT_ROWS_MAX)
-    columns = _most_used((line.config for line in ranked), HEAT_COLUMNS_MAX)
+    order = {line.config: (series_name(line), precision_order(line.row["precision"])) for line in ranked}
+    columns = sorted(_most_used((line.config for line in ranked), HEAT_COLUMNS_MAX), key=order.__getitem__)
     found = {(line.row["workload"], line.config): line for line in sorted(lines, key=lambda line: line.id in base)}
     tiles = {
         (i, j): _tile(workload, config, found.get((workload, config)), base)
@@ -200,7 +215,7 @@ def _heat_map(prefix: str, kind: str, batch: str, lines: Sequence[Line], base: M
     caption = f"Batch {batch}. 1.00× is {base_name}." + _left_out(ranked, rows, columns)
     heads = [_wrapped(config) for config in columns]
     drawn = charts.heat_map(rows, heads, tiles, f"{name}: ratio to the baseline by workload and engine", prefix)
-    return Figure(name, drawn, caption)
+    return Figure(name, drawn, caption, full=len(columns) > HALF_WIDTH)
 
 
 def _tile(workload: str, config: str, line: Line | None, base: Mapping[str, Line]) -> Tile:
@@ -210,7 +225,9 @@ def _tile(workload: str, config: str, line: Line | None, base: Mapping[str, Line
     if line.id in base:
         value = ratio(line, base[line.id])
         metric = BY_KEY[line.headline]
-        return Tile(value, f"{value:.2f}×", Mark(f"{where}: {value:.2f}×, {metric.shown(line.value)} {metric.unit}", (line.id,)))
+        return Tile(
+            value, f"{value:.2f}×", Mark(f"{where}: {value:.2f}×, {metric.shown(line.value)} {metric.unit}", (line.id,))
+        )
     reason = line.unranked or "the baseline has no result"
     status = line.row["status"]
     word = SHORT.get(status) or ("invalid" if line.row["verdict"] == "invalid" else "n/a")
@@ -240,17 +257,12 @@ def _wrapped(config: str) -> str:
     return "\n".join(part if len(part) <= 14 else part[:13] + "…" for part in (engine, rest, place) if part)
 
 
-def _precision_order(name: str) -> tuple[int, str]:
-    usual = ("fp32", "tf32", "bf16", "fp16", "fp8", "int8", "int4")
-    return (usual.index(name) if name in usual else len(usual), name)
-
-
 def _shape(index: int) -> Markup:
     """The chart's markers again, for the legend."""
     outline = (
-        "M6 1a5 5 0 1 0 .01 0z", "M1.5 1.5h9v9h-9z", "M6 1l5.2 9.5H.8z", "M6 .5L11.5 6 6 11.5.5 6z", "M6 11L.8 1.5h10.4z",
-        "M4 1h4v3h3v4H8v3H4V8H1V4h3z", "M3 1l3 3 3-3 2 2-3 3 3 3-2 2-3-3-3 3-2-2 3-3-3-3z",
+        "M6 1a5 5 0 1 0 .01 0z", "M1.5 1.5h9v9h-9z", "M6 1l5.2 9.5H.8z", "M6 .5L11.5 6 6 11.5.5 6z",
+        "M6 11L.8 1.5h10.4z", "M4 1h4v3h3v4H8v3H4V8H1V4h3z", "M3 1l3 3 3-3 2 2-3 3 3 3-2 2-3-3-3 3-2-2 3-3-3-3z",
     )  # fmt: skip
-    return Markup('<svg class="shape" viewBox="0 0 12 12" aria-hidden="true"><path d="{}" fill="currentColor"/></svg>').format(
-        escape(outline[index % len(outline)])
-    )
+    return Markup(
+        '<svg class="shape" viewBox="0 0 12 12" aria-hidden="true"><path d="{}" fill="currentColor"/></svg>'
+    ).format(escape(outline[index % len(outline)]))

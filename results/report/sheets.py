@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from results.metrics import BY_KEY
-from results.report.lines import OPTIONAL, USUAL, Line, ratio
+from results.report.lines import OPTIONAL, USUAL, Line, precision_order, ratio
 from results.report.notes import Notes
 
 
@@ -74,24 +74,25 @@ SINGLE_STREAM = Kind(
     "Single stream: latency",
     "One query at a time, the next sent when the last has answered. Ratios compare the median, p50; above 1 is faster.",
     (
-        "latency_p50_ns", "spread", "latency_p90_ns", "latency_p99_ns", "ratio", "bounds", "cold_start_ns",
-        "peak_memory_bytes", "energy_j", "usd_per_hour", "usd_per_million", "quality", "verdict",
+        "latency_p50_ns", "spread", "latency_p90_ns", "latency_p99_ns", "ratio", "verdict", "bounds", "cold_start_ns",
+        "quality", "usd_per_million", "usd_per_hour", "peak_memory_bytes", "energy_j",
     ),
 )  # fmt: skip
 OFFLINE = Kind(
     "Offline: throughput",
-    "All samples available at once. Ratios compare throughput; above 1 is faster. Cost is a floor (≥): no latency bound was met.",
+    "All samples available at once. Ratios compare throughput; above 1 is faster. Cost is a floor (≥): no latency "
+    "bound was met.",
     (
-        "throughput_per_s", "spread", "ratio", "ceiling_share", "peak_memory_bytes", "energy_j", "usd_per_hour",
-        "usd_per_million", "quality", "verdict",
+        "throughput_per_s", "spread", "ratio", "verdict", "ceiling_share", "quality", "usd_per_million", "usd_per_hour",
+        "peak_memory_bytes", "energy_j",
     ),
 )  # fmt: skip
 OTHER = Kind(
     "",
     "Ratios compare this scenario's own figure; above 1 is faster.",
     (
-        "throughput_per_s", "latency_p50_ns", "latency_p90_ns", "latency_p99_ns", "spread", "ratio", "bounds",
-        "peak_memory_bytes", "energy_j", "usd_per_hour", "usd_per_million", "quality", "verdict",
+        "throughput_per_s", "latency_p50_ns", "latency_p90_ns", "latency_p99_ns", "spread", "ratio", "verdict",
+        "bounds", "quality", "usd_per_million", "usd_per_hour", "peak_memory_bytes", "energy_j",
     ),
 )  # fmt: skip
 KINDS = {"single_stream": SINGLE_STREAM, "offline": OFFLINE}
@@ -100,15 +101,25 @@ KINDS = {"single_stream": SINGLE_STREAM, "offline": OFFLINE}
 def sheets(lines: Sequence[Line], context: Context) -> list[Sheet]:
     """One sheet per scenario that has a measured model, in the order of KINDS, then by name."""
     shown = [line for line in lines if line.row["status"] == "ok" and line.row["role"] == "model"]
-    names = sorted({line.kind for line in shown}, key=lambda name: (name not in KINDS, list(KINDS).index(name) if name in KINDS else 0, name))
-    return [_sheet(name, [line for line in shown if line.kind == name], context) for name in names]
+    names = {line.kind for line in shown}
+    ordered = [*(name for name in KINDS if name in names), *sorted(names - KINDS.keys())]
+    return [
+        _sheet(name, sorted((n for n in shown if n.kind == name), key=_place_in_sheet), context) for name in ordered
+    ]
+
+
+def _place_in_sheet(line: Line) -> tuple[object, ...]:
+    row = line.row
+    batch = int(row["batch"]) if row["batch"].isdigit() else 0
+    return row["workload"], line.hardware, row["engine"], precision_order(row["precision"]), batch, line.config
 
 
 def _sheet(name: str, lines: Sequence[Line], context: Context) -> Sheet:
     kind = KINDS.get(name, OTHER)
     optional = tuple(part for part in OPTIONAL if any(line.row[part] != USUAL[part] for line in lines))
     scenario = ("scenario",) if any(line.row["scenario"] != name for line in lines) else ()
-    identity = ("engine", "precision", *optional, "batch", *scenario, "hardware")
+    places = list(dict.fromkeys(line.hardware for line in lines))
+    identity = ("engine", "precision", *optional, "batch", *scenario, *(("hardware",) if len(places) > 1 else ()))
     columns = [Column("workload", "Workload"), *map(_column, (*identity, *kind.columns))]
     rows = [
         SheetRow(
@@ -119,21 +130,23 @@ def _sheet(name: str, lines: Sequence[Line], context: Context) -> Sheet:
         )
         for line in lines
     ]
-    return Sheet(name, kind.title or name.replace("_", " ").capitalize(), kind.caption, columns, rows)
+    caption = kind.caption if len(places) > 1 else f"All on {places[0]}. {kind.caption}"
+    return Sheet(name, kind.title or name.replace("_", " ").capitalize(), caption, columns, rows)
 
 
 def _column(key: str) -> Column:
     if key in BY_KEY:
         metric = BY_KEY[key]
         label = metric.label.removeprefix("latency ") if key.startswith("latency_p") else metric.label
-        return Column(key, label[0].upper() + label[1:] if not key.startswith("latency_p") else label, metric.unit, True, metric.better == "higher")
+        head = label if key.startswith("latency_p") else label[0].upper() + label[1:]
+        return Column(key, head, metric.unit, True, metric.better == "higher")
     return _COLUMNS.get(key, Column(key, key.capitalize()))
 
 
 _COLUMNS = {
-    "spread": Column("spread", "Spread", "95 % interval or range", numeric=True),
+    "spread": Column("spread", "Spread", "95 % or range, n", numeric=True),
     "ratio": Column("ratio", "Ratio", "× baseline", numeric=True, descending=True),
-    "bounds": Column("bounds", "In bound"),
+    "bounds": Column("bounds", "In bound", "p99 if not said"),
 }
 
 
@@ -151,13 +164,13 @@ def _cell(line: Line, key: str, context: Context) -> Cell:
     value, metric = line.row[key], BY_KEY[key]
     if value is None:
         return _gap(line, key, context)
-    css = "num doubt" if line.row["verdict"] == "invalid" else "num"
+    css = "num doubt" if line.row["verdict"] == "invalid" and key != "usd_per_hour" else "num"
     sign = "≥" if key == "usd_per_million" and line.row["usd_is_floor"] else ""
     return Cell(sign + metric.shown(value), css, f"{value:.6g}")
 
 
 def _gap(line: Line, key: str, context: Context) -> Cell:
-    reason = line.row["missing"].get(key, f"{key} was not recorded")
+    reason = line.row["missing"].get(key, f"{key} was not recorded").replace(line.row["workload"], "the workload")
     return Cell(css="num ", note=context.notes.add(f"{BY_KEY[key].label}: {reason}" if key in BY_KEY else reason))
 
 
@@ -185,7 +198,11 @@ def _ratio(line: Line, context: Context) -> Cell:
     if line.unranked:
         return Cell(css="num ", note=context.notes.add(f"no ratio: {line.unranked}"), ratio=True)
     if base is None:
-        return Cell(css="num ", note=context.notes.add(f"no ratio: {context.base_name} has no result to compare with"), ratio=True)
+        return Cell(
+            css="num ",
+            note=context.notes.add(f"no ratio: {context.base_name} has no result to compare with"),
+            ratio=True,
+        )
     value = ratio(line, base)
     return Cell(f"{value:.2f}×", "num best" if base is line else "num", f"{value:.4g}", ratio=True)
 
@@ -194,7 +211,8 @@ def _bounds(line: Line, context: Context) -> Cell:
     met = line.row["bounds_met"]
     if met is None:
         return Cell(note=context.notes.add("in bound: " + line.row["missing"].get("bounds_met", "not judged")))
-    return Cell("yes" if met else "no", tail=line.row["bounds"].replace("<=", "≤"))
+    bounds = line.row["bounds"].replace("<=", "≤")
+    return Cell("yes" if met else "no", tail=bounds.removeprefix("p99 ") if bounds.count("≤") == 1 else bounds)
 
 
 def _quality(line: Line, context: Context) -> Cell:
@@ -204,9 +222,9 @@ def _quality(line: Line, context: Context) -> Cell:
     return Cell(BY_KEY["quality"].shown(value), "num", f"{value:.6g}", tail=str(line.row["quality_metric"]))
 
 
-def _verdict(line: Line, context: Context) -> Cell:
+def _verdict(line: Line, _: Context) -> Cell:
     codes = ", ".join(reason.code.replace("_", " ") for reason in line.row["reasons"])
-    return Cell(line.row["verdict"], "verdict", verdict=line.row["verdict"], tail=codes)
+    return Cell(line.row["verdict"], "verdict why" if codes else "verdict", verdict=line.row["verdict"], tail=codes)
 
 
 _SPECIAL: dict[str, Callable[[Line, Context], Cell]] = {

@@ -9,7 +9,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 from markupsafe import Markup
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SVG = "http://www.w3.org/2000/svg"
 HREF = "{http://www.w3.org/1999/xlink}href"
-RC = {"svg.fonttype": "none", "svg.hashsalt": "accelmark", "text.parse_math": False, "font.size": 11}
+RC: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "accelmark", "text.parse_math": False, "font.size": 11}
 
 INK, MUTED, GRID, FRONT = "#000000", "#000001", "#000002", "#000003"
 _NAMED = {INK: "currentColor", MUTED: "var(--mut)", GRID: "var(--line)", FRONT: "var(--rule)"}
@@ -50,17 +50,19 @@ def heat_text(index: int) -> str:
 
 
 def inline(figure: Figure, label: str, prefix: str, marks: Mapping[str, Mark]) -> Markup:
-    """`figure` as an <svg> element; every id in it begins with `prefix`, artists whose gid is in `marks` get a tooltip."""
+    """`figure` as an <svg> element: its ids begin with `prefix`, artists whose gid is in `marks` get a tooltip."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     buffer = io.StringIO()
     with rc_context(RC):
-        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        canvas: Any = FigureCanvasSVG(figure)
+        canvas.print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     ET.register_namespace("", SVG)
     ET.register_namespace("xlink", "http://www.w3.org/1999/xlink")
     root = ET.fromstring(buffer.getvalue())  # noqa: S314 - matplotlib's own output, made three lines above
-    _clean(root, prefix, marks)
+    _clean(root, marks)
+    _share_shapes(root, prefix)
     _frame(root, label)
     return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704 - serialised by an XML writer, which escapes
 
@@ -72,14 +74,31 @@ def _frame(root: ET.Element, label: str) -> None:
     root.attrib |= {"role": "img", "aria-label": label, "style": f"--w:{float(width):g}px"}
 
 
-def _clean(element: ET.Element, prefix: str, marks: Mapping[str, Mark]) -> None:
+def _share_shapes(root: ET.Element, prefix: str) -> None:
+    """One definition per outline, where matplotlib makes one per outline and colour; short ids."""
+    parents = {child: parent for parent in root.iter() for child in parent}
+    ids: dict[str, str] = {}
+    renamed = {}
+    for path in [element for element in root.iter(f"{{{SVG}}}path") if element.get("id")]:
+        outline = path.get("d", "") + path.get("style", "")
+        renamed[path.attrib["id"]] = shared = ids.get(outline, f"{prefix}-{len(ids)}")
+        if outline in ids:
+            defs = parents[path]
+            parents[defs].remove(defs)
+        ids[outline] = shared
+        path.set("id", shared)
+    for element in root.iter(f"{{{SVG}}}use"):
+        element.set(HREF, f"#{renamed[element.attrib[HREF][1:]]}")
+
+
+def _clean(element: ET.Element, marks: Mapping[str, Mark]) -> None:
     for child in list(element):
         name = child.tag.removeprefix(f"{{{SVG}}}")
         if name in ("metadata", "style") or (name == "defs" and not _has_shapes(child)):
             element.remove(child)
             continue
-        _clean(child, prefix, marks)
-        _attributes(child, prefix, marks)
+        _clean(child, marks)
+        _attributes(child, marks)
         _whitespace(child)
     _unwrap(element)
     _whitespace(element)
@@ -90,17 +109,15 @@ def _has_shapes(defs: ET.Element) -> bool:
     return any(not child.tag.endswith(("}style", "}clipPath")) for child in defs)
 
 
-def _attributes(element: ET.Element, prefix: str, marks: Mapping[str, Mark]) -> None:
+def _attributes(element: ET.Element, marks: Mapping[str, Mark]) -> None:
     identity = element.attrib.pop("id", "")
     if identity in marks:
         _mark(element, marks[identity])
     elif element.tag.endswith("}path") and identity:
-        element.set("id", prefix + identity)
+        element.set("id", identity)
     element.attrib.pop("clip-path", None)
     for name, value in list(element.attrib.items()):
-        if name == HREF:
-            element.set(name, f"#{prefix}{value[1:]}")
-        elif name == "style":
+        if name == "style":
             _restyle(element, value)
         elif name in ("d", "x", "y", "transform"):
             element.set(name, _short(name, value))

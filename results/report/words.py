@@ -5,16 +5,19 @@ from __future__ import annotations
 from results.metrics import METRICS
 
 METHOD = (
-    "Every item ran in a fresh worker process, one at a time, in a seeded random order. A worker compiles the model, compares its "
-    "outputs with a float64 reference, warms up until latencies settle, and measures until a minimum duration and a minimum number "
-    "of queries are both reached. The same small kernels before and after each item tell whether the machine changed meanwhile.",
-    "Latency is from host memory to host memory: inputs to the device, run, outputs back. Percentiles are observed values, as in "
-    "MLPerf LoadGen, and a tail percentile that the number of queries cannot support is not given. Nothing is trimmed: outliers "
-    "are counted and kept.",
-    "A figure is the median over repeats, each a whole process. From five repeats on it has a 95 % interval: Student's t on the "
-    "logarithms of the repeats. Below five the smallest and the largest are shown, and no interval is claimed.",
-    "Estimated, simulated and published values are badged, and no ratio, chart or verdict ranks them with measured ones. A result "
-    "whose outputs or placement are wrong is invalid: shown, struck through, and left out of every comparison.",
+    "Every item ran in a fresh worker process, one at a time, in a seeded random order. A worker compiles the model, "
+    "compares its outputs with a float64 reference, warms up until latencies settle, and measures until a minimum "
+    "duration and a minimum number of queries are both reached. The same small kernels before and after each item tell "
+    "whether the machine changed meanwhile.",
+    "Latency is from host memory to host memory: inputs to the device, run, outputs back. Percentiles are observed "
+    "values, as in MLPerf LoadGen, and a tail percentile that the number of queries cannot support is not given. "
+    "Nothing is trimmed: outliers are counted and kept.",
+    "A figure is the median over repeats, each a whole process. From five repeats on it has a 95 % interval: "
+    "Student's t on the logarithms of the repeats. Below five the smallest and the largest are shown, and no interval "
+    "is claimed.",
+    "Estimated, simulated and published values are badged, and no ratio, chart or verdict ranks them with measured "
+    "ones. A result whose outputs or placement are wrong is invalid: shown, struck through, and left out of every "
+    "comparison.",
 )
 VERDICTS = (
     ("valid", "outputs, placement, warm-up and spread passed every check"),
@@ -31,7 +34,7 @@ TERMS = (
     ("single stream", "MLPerf's scenario: one query at a time; its figure is latency"),
     ("offline", "MLPerf's scenario: all samples available at once; its figure is throughput"),
     ("ratio", "how many times better than the baseline: throughput / baseline's, or baseline's latency / latency"),
-    ("spread", "± half the width of the 95 % interval of the median, or smallest to largest below five repeats; n counts repeats"),
+    ("spread", "± half the width of the 95 % interval, or smallest to largest below five repeats; n counts repeats"),
     ("in bound", "whether the workload's latency promise was kept: that share of queries answered in time"),
     ("≥ before a cost", "a floor: an offline rate met no latency bound, so serving costs at least this much"),
 )
@@ -39,5 +42,4 @@ TERMS = (
 
 def glossary() -> list[tuple[str, str]]:
     """Words, then verdicts, then every metric with its formula and unit."""
-    shown = [(metric.title, metric.how) for metric in METRICS]
-    return [*TERMS, *VERDICTS, *shown]
+    return [*TERMS, *VERDICTS, *((metric.title, metric.how) for metric in METRICS)]

@@ -3,7 +3,8 @@
     pytest tests/conformance -k openvino
     pytest tests/conformance -k myengine --parts mypackage
 
-What an adapter is known not to do stands in gaps.toml with its reason, as a strict expected failure.
+What an adapter is known not to do stands in gaps.toml with its reason, as a strict expected failure; a third party's
+package brings a gaps.toml of its own.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -80,7 +82,7 @@ def _seat(engine: Engine, device: Device):
     marks = [away] if presence.state != "present" else []
     if engine.name == "torch":
         marks.append(pytest.mark.torch)
-    return pytest.param((engine, device), id=f"{engine.name}@{device.backend}", marks=marks)
+    return pytest.param((engine, device), id=f"{engine.name}:{device.backend}", marks=marks)
 
 
 @pytest.fixture
@@ -101,9 +103,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.
     """Turns the ledger into strict expected failures; a gap of a test that does not exist is an error."""
     here = [item for item in items if Path(__file__).parent in item.path.parents]
     tests = {item.originalname for item in here if isinstance(item, pytest.Function)}
-    for gap in tomllib.loads(GAPS.read_text(encoding="utf-8")).get("gap", []):
+    for gap in _gaps(config):
         if gap["test"] not in tests and "test_deterministic" in tests:
             raise pytest.UsageError(f"{GAPS.name}: there is no test {gap['test']}; remove its gap")
         for item in here:
             if item.originalname == gap["test"] and all(word in item.name for word in gap["case"].split()):
                 item.add_marker(pytest.mark.xfail(strict=True, reason=gap["reason"]))
+
+
+def _gaps(config: pytest.Config) -> list[dict[str, str]]:
+    packages = [Path(folder) for name in config.getoption("--parts") for folder in import_module(name).__path__]
+    ledgers = [GAPS, *(folder / GAPS.name for folder in packages)]
+    texts = [ledger.read_text(encoding="utf-8") for ledger in ledgers if ledger.exists()]
+    return [gap for text in texts for gap in tomllib.loads(text).get("gap", [])]

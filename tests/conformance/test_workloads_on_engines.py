@@ -43,7 +43,10 @@ def test_small_workload_in_bf16(adapter: Adapter, name: str) -> None:
 
 @pytest.mark.parametrize("name", LARGE)
 def test_large_workload(adapter: Adapter, name: str) -> None:
-    """llama-decode feeds its cache back for as many steps as its golden outputs took."""
+    """llama-decode feeds its cache back for as many steps as its golden outputs took.
+
+    One thread a stream, as threads that wait for each other take 40 times as long on a busy machine.
+    """
     if not adapter.engine.by_default:
         pytest.skip(f"{adapter.engine.name} is too slow for {name}")
-    check(adapter, name, "fp32", 1, "latency")
+    check(adapter, name, "fp32", 1, "throughput")

@@ -74,13 +74,9 @@ class Overlapping(Session):
         self.arrived.release()
 
     def serve(self):
-        started = False
-        while True:
-            for _ in range(1 if started else self.inflight):  # the first completes once the pipeline is full
-                self.arrived.acquire()
-            if self.closed:
-                return
-            started = True
+        for _ in range(self.inflight):  # the first completes once the pipeline is full
+            self.arrived.acquire()
+        while self.under_way:  # what a completion starts is submitted before `done` returns
             with self.lock:
                 end_ns, number, values, done = heapq.heappop(self.under_way)
             self.clock.now_ns = max(self.clock.now_ns, end_ns)
@@ -88,14 +84,6 @@ class Overlapping(Session):
                 done(None, RuntimeError("device lost"))
             else:
                 done(values, None)
-
-    closed = False
-
-    def close(self):
-        self.closed = True
-        for _ in range(self.inflight + 1):
-            self.arrived.release()
-        self.thread.join(5)
 
 
 def feeds(count=1, distinct=5):
@@ -137,9 +125,7 @@ def test_the_window_closes_when_both_minima_are_met_and_never_later_than_the_max
     min_s, queries_min, max_s, expected
 ):
     clock = Clock()
-    timed = single_stream(
-        Programmed(clock, itertools.repeat(MS)), feeds(), effort(min_s, queries_min, max_s), clock
-    )
+    timed = single_stream(Programmed(clock, itertools.repeat(MS)), feeds(), effort(min_s, queries_min, max_s), clock)
     assert len(timed.samples) == expected
 
 
@@ -259,11 +245,11 @@ def test_a_device_that_gets_faster_is_warm_when_it_has_stopped_to():
 def test_a_trend_that_does_not_end_is_not_stable():
     timed, limit = run_warmup(int(MS * 1.002**i) for i in range(100_000))
     assert not limit.stable
-    assert 0.8 <= timed.duration_ns / 1e9 < 0.82
+    assert 0.8 <= timed.duration_ns / 1e9 < 0.85
 
 
 def test_two_levels_in_turn_are_not_stable():
-    slow_and_fast = itertools.cycle([MS] * 60 + [2 * MS] * 30)
+    slow_and_fast = itertools.cycle([MS] * 160 + [2 * MS] * 80)
     assert not run_warmup(slow_and_fast)[1].stable
 
 
@@ -286,12 +272,12 @@ def test_too_few_queries_are_not_called_stable():
 
 def test_offline_warms_up_by_the_time_between_completions():
     clock = Clock()
-    session = Overlapping(clock, lambda number: 4 * MS if number > 200 else 8 * MS, 2)
+    session = Overlapping(clock, lambda number: 4 * MS if number > 100 else 12 * MS - number * 80_000, 2)
     limit = Steady(2.0, interval_level)
     timed = offline(session, feeds(2), limit, clock)
     session.close()
     assert limit.stable
-    assert timed.duration_ns > 200 * 4 * MS
+    assert timed.duration_ns > 100 * 4 * MS + WARMUP_BLOCKS // 2 * 125 * MS
 
 
 @given(st.lists(st.floats(1.0, 1e9), max_size=20))
@@ -312,9 +298,7 @@ def test_settled_refuses_a_step_between_the_halves(levels, step):
 
 def test_the_samples_take_no_more_than_nine_bytes_each():
     clock = Clock()
-    timed = single_stream(
-        Programmed(clock, itertools.repeat(10_000)), feeds(), effort(2.0, 1, 2.0), clock
-    )
+    timed = single_stream(Programmed(clock, itertools.repeat(10_000)), feeds(), effort(2.0, 1, 2.0), clock)
     assert len(timed.samples) == 200_000
     _address, _count = timed.samples.buffer_info()
     assert timed.samples.__sizeof__() / len(timed.samples) < 9

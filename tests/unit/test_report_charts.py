@@ -11,7 +11,7 @@ from results.report import charts, palette
 from results.report.charts import Point, Roof, Tile
 from results.report.svg import Mark
 
-HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(1)>&amp;$\\frac{a}{b}$ -->"
+HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>&amp;$\\frac{a}{b}$ -->'
 
 
 def point(x: float, y: float, title: str = "t", label: str = "") -> Point:
@@ -101,7 +101,9 @@ def test_front_is_exactly_the_undominated_points(pairs: list[tuple[float, float]
     assert best == set(pairs) - beaten
 
 
-@pytest.mark.parametrize(("ratio", "expected"), [(1.0, 4), (2.0, 6), (0.5, 2), (4.0, 8), (100.0, 8), (0.001, 0), (0.0, 0)])
+@pytest.mark.parametrize(
+    ("ratio", "expected"), [(1.0, 4), (2.0, 6), (0.5, 2), (4.0, 8), (100.0, 8), (0.001, 0), (0.0, 0)]
+)
 def test_heat_bins_are_half_doublings(ratio: float, expected: int) -> None:
     assert charts.heat_bin(ratio) == expected
 

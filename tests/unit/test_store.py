@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -312,7 +311,8 @@ class TestDamage:
         assert "moved to records.log.torn" in str(done)
         assert store.repair(tmp_path) == []
         written(tmp_path, lines(*three())[:-10])
-        Run.open(tmp_path, "next").close()
+        with Run.open(tmp_path, "next") as run:
+            assert [problem.path for problem in run.repaired] == [path]
         assert path.read_bytes() == lines(*three()[:2])
 
     def test_a_run_that_is_being_written_is_left_alone(self, tmp_path: Path) -> None:
@@ -451,10 +451,5 @@ class TestCheckWritable:
         assert "File too large (tried before measuring); raise the limit on file sizes" in done.stderr
 
     def test_too_little_space_for_samples(self, tmp_path: Path) -> None:
-        with pytest.raises(StoreError, match="MiB free where .* MiB are needed"):
+        with pytest.raises(StoreError, match=r"MiB free where .* MiB are needed"):
             store.check_writable(tmp_path, needed_bytes=1 << 60)
-
-
-def test_the_limit_on_file_sizes_is_as_it_was() -> None:
-    """The tests above set it in processes of their own."""
-    assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY

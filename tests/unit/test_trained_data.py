@@ -99,6 +99,7 @@ def test_a_damaged_file_is_refused(tmp_path, monkeypatch) -> None:
 
 @pytest.mark.torch
 def test_digits_are_scikit_learns() -> None:
+    pytest.importorskip("sklearn")
     from workloads.data import prepare
 
     for shipped, made in zip(data.digits(), prepare.digits(), strict=True):

@@ -191,6 +191,13 @@ def test_a_wrong_answer_is_refused_at_every_precision(workload, right, precision
 
 
 @ALL
+def test_what_was_rounded_to_fp16_passes_for_fp16_only(workload, right) -> None:
+    rounded = right.astype(np.float16)
+    assert _accepted(workload, rounded, "fp16")
+    assert not _accepted(workload, rounded, "fp32")
+
+
+@ALL
 def test_openvino_agrees_in_fp32_and_bf16_and_earns_the_same(workload) -> None:
     openvino = pytest.importorskip("openvino")
     samples = workload.samples("evaluation", 1000, 0)

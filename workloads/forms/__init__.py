@@ -1,0 +1,1 @@
+"""One network, another representation: `workloads/forms/<name>.py` holds `build(model)`."""

@@ -9,23 +9,36 @@ from workloads.contract import Model, Unsupported
 
 
 def build(model: Model) -> Any:
-    """The module; it takes the inputs in `Model.inputs` order and returns the outputs, a tuple where there are several."""
+    """The module: inputs in `Model.inputs` order, outputs in theirs, a tuple where there are several."""
     import torch
 
     if model.net is None:
         raise Unsupported(f"{model.name} comes as an ONNX file, which torch cannot run")
-    net = model.net()
+    with _uninitialised():
+        net = model.net()
     arrays = weights.load(weights.Manifest.read(model.origin))
-    known = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-    missing, unexpected = net.load_state_dict(known, strict=False, assign=False)
+    missing, unexpected = net.load_state_dict({n: torch.from_numpy(a) for n, a in arrays.items()}, strict=False)
     _refuse_unknown(net, missing, unexpected)
     return net.eval().requires_grad_(False)
 
 
+def _uninitialised() -> Any:
+    """A context in which layers keep whatever is in memory: drawing numbers to overwrite them takes seconds."""
+    from torch.overrides import TorchFunctionMode
+
+    class Uninitialised(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if getattr(func, "__module__", "") == "torch.nn.init":
+                return args[0] if args else kwargs["tensor"]
+            return func(*args, **(kwargs or {}))
+
+    return Uninitialised()
+
+
 def _refuse_unknown(net: Any, missing: list[str], unexpected: list[str]) -> None:
     """Tied duplicates and BatchNorm's batch counters are not in the manifest; anything else is a wrong manifest."""
-    tied = {id(t) for name, t in net.state_dict(keep_vars=True).items() if name not in missing}
     tensors = net.state_dict(keep_vars=True)
-    wrong = [name for name in missing if tensors[name].is_floating_point() and id(tensors[name]) not in tied]
+    filled = {id(tensor) for name, tensor in tensors.items() if name not in missing}
+    wrong = [name for name in missing if tensors[name].is_floating_point() and id(tensors[name]) not in filled]
     if wrong or unexpected:
         raise ValueError(f"manifest and network disagree on {', '.join(wrong + unexpected)}: run make graphs")

@@ -9,7 +9,7 @@ import numpy as np
 from workloads import data
 from workloads.contract import Bound, Card, Quality, Samples, Split
 from workloads.nets import bytelm
-from workloads.seeded import Committed
+from workloads.seeded import Trained
 
 if TYPE_CHECKING:
     from workloads.contract import Array, Arrays
@@ -50,8 +50,7 @@ def _card(size: str, flops: int, parameters: int, perplexity: float) -> Card:
     )
 
 
-class _ByteLM(Committed):
-    trained = True
+class _ByteLM(Trained):
     size: bytelm.Size
 
     def net(self) -> Any:
@@ -84,10 +83,10 @@ class ByteLMSmall(_ByteLM):
 
 
 class ByteLMMedium(_ByteLM):
-    card = _card("medium", flops=135_266_304, parameters=199_552, perplexity=4)
+    card = _card("medium", flops=135_266_304, parameters=199_552, perplexity=4.3179)
     size = bytelm.MEDIUM
 
 
 class ByteLMLarge(_ByteLM):
-    card = _card("large", flops=438_304_768, parameters=726_528, perplexity=4)
+    card = _card("large", flops=438_304_768, parameters=726_528, perplexity=4.2026)
     size = bytelm.LARGE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workloads.contract import Bound, Card
+from workloads.contract import Card
 from workloads.generator import uniform
 from workloads.nets.initial import scaled
 from workloads.seeded import Seeded
@@ -17,7 +17,7 @@ LONG = 8192
 
 
 class MatMul(Seeded):
-    """One large product. Only the largest element of each column leaves, so that copying 8 MB out is not measured too."""
+    """One large product. Only the largest element of each column leaves: copying 8 MB out is not to be measured."""
 
     card = Card(
         name="matmul",

@@ -8,7 +8,7 @@ import numpy as np
 
 from workloads import data
 from workloads.contract import Bound, Card, Quality, Samples, Split
-from workloads.seeded import Committed
+from workloads.seeded import Trained
 
 if TYPE_CHECKING:
     from workloads.contract import Array, Arrays
@@ -46,8 +46,7 @@ def _card(size: str, flops: int, parameters: int, accuracy: float) -> Card:
     )
 
 
-class _Digits(Committed):
-    trained = True
+class _Digits(Trained):
     width: int
 
     def net(self) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from workloads.contract import Bound, Card
+from workloads.contract import Bound, Card, Tolerance
 from workloads.generator import integers, uniform
 from workloads.nets import llama
 from workloads.seeded import Seeded
@@ -58,6 +58,8 @@ class LlamaDecode(Seeded):
     outputs = ("logits", "k", "v", "next_position")
     golden_outputs = ("logits",)
     golden_steps = 3
+    tolerances = {**Seeded.tolerances, "bf16": Tolerance(0.995)}
+    """Measured in bf16: 0.9999. An engine that forgets to feed the cache or the position back reaches 0.986."""
     feedback = {"k": "past_k", "v": "past_v", "next_position": "position"}
 
     def net(self) -> Any:

@@ -1,0 +1,1 @@
+"""The networks as torch modules; torch is imported inside the functions that build them."""

@@ -6,7 +6,8 @@ from typing import Any
 
 from workloads.nets.initial import balanced
 
-WIDTHS = (640, 128, 128, 128, 128, 8, 128, 128, 128, 128)
+INPUT = 640
+WIDTHS = (128, 128, 128, 128, 8, 128, 128, 128, 128)
 
 
 def build() -> Any:
@@ -14,6 +15,8 @@ def build() -> Any:
     from torch import nn
 
     layers: list[Any] = []
-    for cin, cout in zip(WIDTHS, WIDTHS[1:]):
+    cin = INPUT
+    for cout in WIDTHS:
         layers += [balanced(nn.Linear(cin, cout)), nn.BatchNorm1d(cout), nn.ReLU()]
-    return nn.Sequential(*layers, balanced(nn.Linear(WIDTHS[-1], WIDTHS[0])))
+        cin = cout
+    return nn.Sequential(*layers, balanced(nn.Linear(cin, INPUT)))

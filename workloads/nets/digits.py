@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-SMALL, MEDIUM, LARGE = 8, 16, 32
-
 
 def build(width: int) -> Any:
     """x (batch, 1, 8, 8) float32 in 0..1 -> logits (batch, 10) float32; `width` is the first layer's channel count."""

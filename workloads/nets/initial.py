@@ -1,9 +1,9 @@
 """From what interval each tensor of a network is drawn, so that activations keep their size through any depth.
 
-Matrices and filters follow He et al. 2015 ("Delving deep into rectifiers"): variance gain**2 / fan_in. What has passed a ReLU
-has a mean that is common to all samples and, layer upon layer, drowns what differs between them; filters that sum to zero
-let only the differences through (`balanced`; Brock et al. 2021, arXiv 2101.08692, who also give the gain that goes with it).
-The last layer of a residual branch gets a small gain, which keeps deep sums within float16.
+Matrices and filters follow He et al. 2015 ("Delving deep into rectifiers"): variance gain**2 / fan_in. What has passed
+a ReLU has a mean that is common to all samples and, layer upon layer, drowns what differs between them; filters that
+sum to zero let only the differences through (`balanced`; Brock et al. 2021, arXiv 2101.08692, who also give the gain
+that goes with it). The last layer of a residual branch gets a small gain, which keeps deep sums within float16.
 """
 
 from __future__ import annotations
@@ -61,8 +61,13 @@ def draw(net: Any, name: str, tensor: Any) -> Draw:
     owner = net.get_submodule(owner_name)
     if tensor.ndim == 1:
         gain = getattr(owner, "gain", 1.0)
-        return Draw(0.2 * gain, gain)
+        return Draw(_rounded(0.2 * gain), gain)
     if type(owner).__name__ == "Embedding":
-        return Draw(getattr(owner, "gain", 1.0) * _DEVIATION)
-    fan_in = tensor.numel() // tensor.shape[0]
-    return Draw(getattr(owner, "gain", _HE) * _DEVIATION / math.sqrt(fan_in), balanced=getattr(owner, "balanced", False))
+        return Draw(_rounded(getattr(owner, "gain", 1.0) * _DEVIATION))
+    deviation = getattr(owner, "gain", _HE) / math.sqrt(tensor.numel() // tensor.shape[0])
+    return Draw(_rounded(deviation * _DEVIATION), balanced=getattr(owner, "balanced", False))
+
+
+def _rounded(scale: float) -> float:
+    """To six digits: what is committed is not to hang on the last bit of a square root."""
+    return float(f"{scale:.6g}")

@@ -1,7 +1,7 @@
 """Llama-like decoder (Touvron et al. 2023): RMSNorm, rotary positions, grouped-query attention, SwiGLU.
 
-Two networks share one set of weights, by state_dict name: *prefill* reads a prompt, *decode* adds one token to a window of
-constant size. The caches hold keys after rotation, as (batch, layers, kv_heads, window, head) float32.
+Two networks share one set of weights, by state_dict name: *prefill* reads a prompt, *decode* adds one token to a window
+of constant size. The caches hold keys after rotation, as (batch, layers, kv_heads, window, head) float32.
 """
 
 from __future__ import annotations

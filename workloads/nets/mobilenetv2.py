@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from workloads.nets.initial import balanced, scaled
+from workloads.nets.initial import scaled
 
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 """Expansion factor, channels, blocks and first stride of each stage."""
@@ -16,7 +16,7 @@ def build(classes: int = 1000) -> Any:
 
     def conv_norm(cin: int, cout: int, kernel: int, stride: int = 1, groups: int = 1) -> Any:
         conv = nn.Conv2d(cin, cout, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
-        return nn.Sequential(balanced(conv) if kernel == 1 else conv, nn.BatchNorm2d(cout), nn.ReLU6())
+        return nn.Sequential(conv, nn.BatchNorm2d(cout), nn.ReLU6())
 
     class Inverted(nn.Module):
         def __init__(self, cin: int, cout: int, stride: int, expansion: int) -> None:
@@ -25,8 +25,8 @@ def build(classes: int = 1000) -> Any:
             self.residual = stride == 1 and cin == cout
             self.expand = nn.Identity() if expansion == 1 else conv_norm(cin, mid, 1)
             self.filter = conv_norm(mid, mid, 3, stride, groups=mid)
-            norm = scaled(nn.BatchNorm2d(cout), 0.5 if self.residual else 1.0)
-            self.project = nn.Sequential(balanced(nn.Conv2d(mid, cout, 1, bias=False)), norm)
+            norm = scaled(nn.BatchNorm2d(cout), 0.2 if self.residual else 1.0)
+            self.project = nn.Sequential(nn.Conv2d(mid, cout, 1, bias=False), norm)
 
         def forward(self, x: Any) -> Any:
             y = self.project(self.filter(self.expand(x)))
@@ -43,7 +43,7 @@ def build(classes: int = 1000) -> Any:
             self.stem = conv_norm(3, 32, 3, 2)
             self.blocks = nn.Sequential(*blocks)
             self.head = conv_norm(channels, 1280, 1)
-            self.fc = balanced(nn.Linear(1280, classes))
+            self.fc = nn.Linear(1280, classes)
 
         def forward(self, x: Any) -> Any:
             return self.fc(self.head(self.blocks(self.stem(x))).mean((2, 3)))

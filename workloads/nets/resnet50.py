@@ -23,7 +23,7 @@ def build(classes: int = 1000) -> Any:
             super().__init__()
             self.reduce = conv_norm(cin, mid, 1)
             self.filter = conv_norm(mid, mid, 3, stride)
-            self.expand = conv_norm(mid, 4 * mid, 1, gain=0.5)
+            self.expand = conv_norm(mid, 4 * mid, 1, gain=0.3)
             same = stride == 1 and cin == 4 * mid
             self.shortcut = nn.Identity() if same else conv_norm(cin, 4 * mid, 1, stride)
 

@@ -1,0 +1,86 @@
+"""Makes artefacts before anything is measured, so that no measuring worker pays for them and none is made twice.
+
+They are made in a process of their own, `python -m bench.build FD REQUEST`: a form may need a vendor's library, which
+has no business where results are kept. A worker finds them in the cache, and makes what it does not find.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench import parts
+from workloads.contract import Unsupported, Workload
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A workload's model in one form (`Engine.form`): how long it took, or in `problem` why there is none."""
+
+    workload: str
+    form: str
+    build_ns: int
+    problem: str = ""
+
+
+def prebuild(
+    wanted: Iterable[tuple[str, str]], extra: Sequence[str] = (), python: str = sys.executable
+) -> Iterator[Artefact]:
+    """Make each distinct (workload, form), giving it as soon as it is made; `extra` are packages with parts.
+
+    Never raises for an artefact that cannot be made: the item that needs it says so too, and is recorded.
+    """
+    left = [(workload, form) for workload, form in dict.fromkeys(wanted) if form]
+    if not left:
+        return
+    reading, writing = os.pipe()
+    request = json.dumps({"wanted": left, "extra": list(extra)})
+    command = [python, "-m", "bench.build", str(writing), request]
+    process = subprocess.Popen(command, cwd=ROOT, pass_fds=[writing], stdin=subprocess.DEVNULL, stdout=sys.stderr)
+    os.close(writing)
+    try:
+        with os.fdopen(reading, encoding="utf-8") as lines:
+            for line in lines:
+                artefact = Artefact(**json.loads(line))
+                left.remove((artefact.workload, artefact.form))
+                yield artefact
+        status = process.wait()
+        for workload, form in left:
+            yield Artefact(workload, form, 0, f"the building process ended with status {status} and did not make it")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def make(workload: str, form: str, extra: Sequence[str]) -> Artefact:
+    """Make one artefact here."""
+    begin_ns = time.monotonic_ns()
+    problem = ""
+    try:
+        parts.find(Workload, workload, extra).model().form(form)
+    except Unsupported as answer:
+        problem = str(answer)
+    except Exception as error:  # noqa: BLE001 - a lowering is foreign code, and the others are still to be made
+        problem = f"{type(error).__name__}: {error}"
+    return Artefact(workload, form, time.monotonic_ns() - begin_ns, problem)
+
+
+def main(argv: Sequence[str]) -> int:
+    request = json.loads(argv[1])
+    with os.fdopen(int(argv[0]), "w", encoding="utf-8") as stream:
+        for workload, form in request["wanted"]:
+            stream.write(json.dumps(asdict(make(workload, form, request["extra"]))) + "\n")
+            stream.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,59 @@
+"""For issues and chats: the comparison as Markdown tables, one per scenario, with footnotes for what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from results.report.lines import baselines, lines
+from results.report.sheets import Cell, Context, Sheet, sheets
+
+if TYPE_CHECKING:
+    from results.join import Table
+
+SPECIAL = str.maketrans({letter: f"\\{letter}" for letter in "\\`*_[]<>|~#&$"} | {"\n": " ", "\r": " ", "\0": "\ufffd"})
+
+
+def render(table: Table) -> str:
+    every = lines(table)
+    name, base = baselines([line for line in every if line.row["role"] == "model"])
+    context = Context(base, name)
+    parts = [_sheet(sheet) for sheet in sheets(every, context)]
+    unmeasured = [line for line in every if line.row["status"] != "ok"]
+    notes = [f"{number}. {escaped(text)}" for number, text in enumerate(context.notes.texts(), 1)]
+    gaps = sorted(
+        {f"- {escaped(line.config)} on {escaped(line.hardware)}: {escaped(line.unranked)}" for line in unmeasured}
+    )
+    parts.append(f"Ratios are against {escaped(name)}.")
+    parts += ["\n".join(notes)] if notes else []
+    parts += ["## Not measured\n\n" + "\n".join(gaps)] if gaps else []
+    return "\n\n".join(parts) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown and the HTML it allows leave alone, on one line."""
+    return text.translate(SPECIAL)
+
+
+def _sheet(sheet: Sheet) -> str:
+    heads = [f"{column.label} ({column.unit})" if column.unit else column.label for column in sheet.columns]
+    rules = ["---:" if column.numeric else "---" for column in sheet.columns]
+    rows = [[_named(row.name, row.badge), *map(_text, row.cells)] for row in sheet.rows]
+    table = "\n".join(_line(cells) for cells in ([escaped(head) for head in heads], rules, *rows))
+    return f"## {escaped(sheet.title)}\n\n{escaped(sheet.caption)}\n\n{table}"
+
+
+def _named(name: str, badge: str) -> str:
+    return escaped(f"{name} ({badge})" if badge else name)
+
+
+def _text(cell: Cell) -> str:
+    if cell.note is not None:
+        return f"n/a ({cell.note})"
+    tail = f" ({cell.tail})" if cell.tail else ""
+    text = escaped(cell.text + tail)
+    return f"~~{text}~~" if "doubt" in cell.css else text
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

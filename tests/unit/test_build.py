@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from bench.build import Artefact, prebuild
+
+
+def test_each_distinct_artefact_is_made_once_and_what_cannot_be_made_has_its_reason(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELMARK_CACHE", str(tmp_path))
+    wanted = [("kws", "onnx"), ("kws", "onnx"), ("kws", ""), ("kws", "papyrus"), ("nothing", "onnx")]
+    made = {(one.workload, one.form): one for one in prebuild(wanted)}
+    assert list(made) == [("kws", "onnx"), ("kws", "papyrus"), ("nothing", "onnx")]
+    assert not made["kws", "onnx"].problem
+    assert made["kws", "onnx"].build_ns > 0
+    assert list(tmp_path.rglob("kws.onnx"))
+    assert made["kws", "papyrus"].problem == "no lowering to papyrus: add workloads/forms/papyrus.py"
+    assert made["nothing", "onnx"].problem.startswith("PartError: unknown workload nothing")
+
+
+def test_a_building_process_that_dies_leaves_no_artefact_without_an_answer():
+    assert list(prebuild([("kws", "onnx")], python="/bin/false")) == [
+        Artefact("kws", "onnx", 0, "the building process ended with status 1 and did not make it")
+    ]
+
+
+def test_nothing_is_started_for_nothing():
+    assert list(prebuild([("kws", "")], python="/nowhere/python")) == []

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from results import claims, join
+from results.claims import BANDS, KINDS, Claim, band, judge_band, judge_price
+from results.cost import Pricing
+from results.record import Energy, Identity
+from results.store import Run
+from tests.fakes import records
+
+CPU = [i for i in records.identities(24) if i.engine == "onnxruntime" and records.CARDS[i.workload].role == "model"]
+
+
+def on(identity: Identity, backend: str, device: str) -> Identity:
+    return identity.model_copy(update={"backend": backend, "device": device})
+
+
+def found(
+    root: Path, *made: tuple[Identity, float, dict[str, Any]], pricing: Pricing | None = None
+) -> dict[str, Claim]:
+    """The hardware table over one record for each (identity, speed, changes)."""
+    from results.stats import summarise
+
+    with Run.open(root, "20261101T020000Z-000001") as run:
+        for order, (identity, speed, changes) in enumerate(made):
+            record = records.record(identity, run_id="20261101T020000Z-000001", order=order, speed=speed, **changes)
+            run.append(record)
+            if record.window:
+                run.append_summary(summarise(record, records.samples(identity, 1000, 0, speed)))
+    return {claim.kind: claim for claim in claims.hardware(join.table(root, pricing))}
+
+
+def test_the_claim_is_whole() -> None:
+    assert [kind.name for kind in KINDS] == ["CPU", "A100", "TPU v4", "Edge TPU", "Inferentia", "custom ASIC"]
+    for kind in KINDS:
+        for question in BANDS:
+            assert getattr(kind, question) in [name for name, _ in BANDS[question]]
+
+
+def test_with_a_cpu_alone_every_ratio_is_undecided(tmp_path: Path) -> None:
+    rows = found(tmp_path, *((identity, 1.0, {}) for identity in CPU))
+    cpu = rows["CPU"]
+    assert (cpu.absence, cpu.workloads) == ("", 10)
+    for question in ("throughput", "latency"):
+        answer = cpu.answers[question]
+        assert (answer.provenance, answer.verdict, answer.reason) == (
+            "measured",
+            "undecided",
+            "no other hardware measured",
+        )
+        assert "geometric mean of 10 workloads" in answer.found
+    assert cpu.answers["power"].found == ""
+    assert cpu.answers["power"].reason == f"power not measured: {records.NO_METER}"
+    assert cpu.answers["best_use"].found.endswith("workloads within the bound")
+    for kind in list(rows)[1:]:
+        assert rows[kind].absence.startswith("not measured: no run with --backend=")
+        assert {rows[kind].answers[question].verdict for question in BANDS} == {"undecided"}
+
+
+def test_absent_hardware_has_the_reason_of_the_run(tmp_path: Path) -> None:
+    cuda = on(CPU[0], "cuda", "none")
+    rows = found(tmp_path, (CPU[0], 1.0, {}), (cuda, 1.0, {"status": "absent"}))
+    assert rows["A100"].absence == "absent: no NVIDIA driver: /dev/nvidiactl does not exist"
+
+
+def test_another_card_is_no_a100(tmp_path: Path) -> None:
+    rows = found(tmp_path, (CPU[0], 1.0, {}), (on(CPU[0], "cuda", "NVIDIA T4"), 9.0, {}))
+    assert rows["A100"].absence == "not measured: NVIDIA T4 is none"
+
+
+def test_invalid_results_prove_nothing(tmp_path: Path) -> None:
+    wrong = {"evidence": records.evidence(CPU[0], outputs=records._wrong())}
+    rows = found(tmp_path, (CPU[0], 1.0, wrong))
+    assert rows["CPU"].absence == "measured, but with no valid result: see its rows"
+
+
+def test_estimates_are_not_measured(tmp_path: Path) -> None:
+    rows = found(tmp_path, (CPU[0], 1.0, {}), (on(CPU[1], "ethos_u", "u55-256"), 90.0, {"provenance": "estimate"}))
+    assert rows["custom ASIC"].answers["throughput"].provenance == "none"
+
+
+def test_other_hardware_is_a_ratio_to_the_cpu(tmp_path: Path) -> None:
+    """Ten times the speed on every workload, in both scenarios; 30 microseconds a query do not scale."""
+    big = [identity for identity in CPU if identity.workload in ("resnet50", "bert-base", "llama-prefill")]
+    a100 = [on(identity, "cuda", "NVIDIA A100-SXM4-40GB") for identity in big]
+    rows = found(tmp_path, *((i, 1.0, {}) for i in big), *((i, 10.0, {}) for i in a100))
+    throughput, latency = (rows["A100"].answers[question] for question in ("throughput", "latency"))
+    assert throughput.found.startswith("9.9")
+    assert "x the CPU (high)" in throughput.found
+    assert (throughput.verdict, throughput.reason) == ("holds", "over 3 workloads that the CPU ran too")
+    assert latency.verdict == "exceeds"
+    assert "x the CPU (very low)" in latency.found
+    assert rows["CPU"].answers["throughput"].reason == "the CPU is the unit of these bands"
+
+
+def test_no_shared_workload_no_ratio(tmp_path: Path) -> None:
+    offline = [i for i in CPU if i.scenario == "offline"]
+    rows = found(tmp_path, (offline[0], 1.0, {}), (on(offline[1], "inferentia", "inf2"), 9.0, {}))
+    assert rows["Inferentia"].answers["throughput"].reason == "no workload was measured on both it and a CPU in fp32"
+
+
+def test_power_from_energy(tmp_path: Path) -> None:
+    offline = next(i for i in CPU if i.scenario == "offline")
+
+    def powered(watts: float, identity: Identity, speed: float) -> dict[str, Any]:
+        window = records.record(identity, speed=speed).window
+        assert window is not None
+        joules = watts * window.duration_ns / 1e9
+        return {"energy": Energy(method="counter", scope="board", energy_j=joules, missing={"net_energy_j": "no idle"})}
+
+    edge = on(offline, "edgetpu", "Edge TPU")
+    rows = found(tmp_path, (offline, 1.0, powered(100.0, offline, 1.0)), (edge, 1.0, powered(2.0, edge, 1.0)))
+    assert rows["Edge TPU"].answers["power"].found.startswith("0.0200x the CPU (very low), 2.00 W offline")
+    assert rows["Edge TPU"].answers["power"].verdict == "holds"
+
+
+def test_best_use_is_what_it_is_cheapest_at(tmp_path: Path) -> None:
+    single = {i.workload: i for i in CPU if i.scenario == "single_stream"}
+    small, large = single["kws"], single["resnet50"]
+    made = [(small, 1.0, {}), (large, 2.0, {})]
+    made += [(on(small, "cuda", "A100"), 0.5, {}), (on(large, "cuda", "A100"), 20.0, {})]
+    rows = found(tmp_path, *made, pricing=Pricing(usd_per_hour=1.0))
+    assert rows["CPU"].answers["best_use"].found == "cheapest within the bound: kws"
+    assert rows["CPU"].answers["best_use"].verdict == "holds"
+    assert rows["A100"].answers["best_use"].found == "cheapest within the bound: resnet50"
+    assert rows["A100"].answers["best_use"].verdict == "reversed"  # 25 million parameters are not large
+
+
+class TestPrices:
+    def test_the_catalogs_stand_beside_the_claimed_ones(self, tmp_path: Path) -> None:
+        rows = found(tmp_path, (CPU[0], 1.0, {}))
+        prices = {kind: claim.answers["usd_per_hour"] for kind, claim in rows.items()}
+        assert [answer.claimed for answer in prices.values()] == ["$0.10", "$3.00", "$2.40", "$0.05", "$0.80", "$1.50"]
+        assert [answer.verdict for answer in prices.values()] == [
+            "holds", "holds", "falls short", "undecided", "holds", "holds",
+        ]  # fmt: skip
+        assert prices["A100"].found == "$2.74"
+        assert "p4d.24xlarge / 8 chips, aws us-east-1 on demand, 2026-07-20" in prices["A100"].reason
+        assert prices["Edge TPU"].reason.startswith("bought, not rented")
+
+    def test_what_the_reader_gives_is_shown_as_given(self, tmp_path: Path) -> None:
+        answer = found(tmp_path, (CPU[0], 1.0, {}), pricing=Pricing(usd_per_hour=0.05))["CPU"].answers["usd_per_hour"]
+        assert (answer.found, answer.provenance, answer.verdict) == ("$0.0500", "given", "exceeds")
+
+
+@pytest.mark.parametrize(
+    ("question", "claimed", "ratio", "verdict"),
+    [
+        ("throughput", "high", 10, "holds"), ("throughput", "high", 20, "exceeds"),
+        ("throughput", "high", 3, "falls short"),
+        ("throughput", "low", 10, "exceeds"), ("throughput", "very high", 0.5, "falls short"),
+        ("latency", "low", 0.5, "holds"), ("latency", "low", 0.1, "exceeds"), ("latency", "low", 1.0, "falls short"),
+        ("latency", "low", 3.0, "reversed"), ("latency", "very low", 2.0, "reversed"),
+        ("latency", "medium", 1.0, "holds"),
+        ("power", "high", 0.05, "reversed"), ("power", "high", 2.0, "exceeds"), ("power", "low", 1.0, "holds"),
+        ("power", "low", 2.0, "falls short"),
+    ],
+)  # fmt: skip
+def test_verdicts(question: str, claimed: str, ratio: float, verdict: str) -> None:
+    assert judge_band(question, claimed, ratio) == verdict
+
+
+def test_bands_have_no_gap() -> None:
+    for question, limits in BANDS.items():
+        ends = [end for _, end in limits]
+        assert ends == sorted(ends)
+        assert ends[-1] == float("inf")
+        assert band(question, 0.0) == limits[0][0]
+        assert band(question, 1e9) == limits[-1][0]
+
+
+@pytest.mark.parametrize(("usd", "verdict"), [(3.0, "holds"), (3.7, "holds"), (3.8, "falls short"), (2.2, "exceeds")])
+def test_prices(usd: float, verdict: str) -> None:
+    assert judge_price(3.0, usd) == verdict

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from results import compare, store
+from results.compare import Compared, needed_repeats
+from results.record import Identity
+from results.stats import summarise
+from results.store import Problem, Run, StoreError
+from tests.fakes import records
+
+SINGLE, OFFLINE = records.identities(2)
+
+
+def run_of(root: Path, run_id: str, speeds: list[float], identity: Identity = SINGLE, **changes: Any) -> Path:
+    with Run.open(root, run_id) as run:
+        for repeat, speed in enumerate(speeds):
+            made = records.record(identity, run_id=run_id, repeat=repeat, order=repeat, speed=speed, **changes)
+            run.append(made)
+            if made.status == "ok":
+                run.append_summary(summarise(made, records.samples(identity, 1000, 0, speed)))
+    return root / run_id
+
+
+def around(centre: float, n: int, spread: float = 0.002) -> list[float]:
+    rng = random.Random(n)
+    return [centre * math.exp(rng.gauss(0.0, spread)) for _ in range(n)]
+
+
+def by_metric(rows: list[Compared]) -> dict[str, Compared]:
+    return {row.metric.key if row.metric else "": row for row in rows}
+
+
+class TestOutcomes:
+    @pytest.mark.parametrize(
+        ("factor", "throughput"), [(1.1, "better"), (0.9, "worse"), (1.0, "same"), (1.012, "same")]
+    )
+    def test_a_known_shift(self, tmp_path: Path, factor: float, throughput: str) -> None:
+        a, b = run_of(tmp_path, "a", around(1.0, 6)), run_of(tmp_path, "b", around(factor, 7))
+        rows = by_metric(compare.compare(a, b))
+        ratio = rows["throughput_per_s"].ratio
+        assert ratio is not None
+        assert ratio.low <= factor <= ratio.high
+        assert rows["throughput_per_s"].outcome == throughput
+        assert rows["latency_p50_ns"].outcome == throughput  # lower is better there
+        assert rows["cold_start_ns"].outcome == "same"
+
+    def test_an_effect_below_two_percent_is_none(self, tmp_path: Path) -> None:
+        a, b = run_of(tmp_path, "a", around(1.0, 10, 0.0005)), run_of(tmp_path, "b", around(1.019, 10, 0.0005))
+        assert by_metric(compare.compare(a, b))["throughput_per_s"].outcome == "same"
+
+    @pytest.mark.parametrize("n", [1, 2, 4])
+    def test_below_five_repeats_ranges_and_how_many_would_do(self, tmp_path: Path, n: int) -> None:
+        a, b = run_of(tmp_path, "a", around(1.0, n)), run_of(tmp_path, "b", around(2.0, 5))
+        row = by_metric(compare.compare(a, b))["throughput_per_s"]
+        assert row.ratio is not None
+        assert (row.outcome, row.ratio.kind) == ("undecidable", "range")
+        assert row.ratio.low <= row.ratio.centre <= row.ratio.high
+        assert row.reason == f"undecidable, needs 5 repeats (has {n})"
+
+    def test_a_wide_spread_says_how_many_would_do(self, tmp_path: Path) -> None:
+        a, b = run_of(tmp_path, "a", around(1.0, 5, 0.05)), run_of(tmp_path, "b", around(1.0, 5, 0.05))
+        row = by_metric(compare.compare(a, b))["throughput_per_s"]
+        assert row.outcome == "undecidable"
+        assert row.detectable is not None
+        assert row.detectable > 0.02
+        assert row.reason.startswith("undecidable, needs ")
+
+    def test_equals_are_rarely_told_apart(self, tmp_path: Path) -> None:
+        """At a spread of 1.5 % five repeats would call one pair in twenty different but for the minimum effect."""
+        from results.metrics import BY_KEY
+
+        rng = random.Random(7)
+        wrong = 0
+        for _ in range(300):
+            a, b = ([math.exp(rng.gauss(0, 0.015)) for _ in range(5)] for _ in range(2))
+            outcome = compare._judged(SINGLE, BY_KEY["throughput_per_s"], a, b, ()).outcome
+            wrong += outcome in ("better", "worse")
+        assert wrong < 0.06 * 300
+
+
+class TestNeededRepeats:
+    def test_it_is_the_number_that_resolves_the_effect(self) -> None:
+        """n = 2 (z_0.975 sigma / ln 1.02)^2 for large n: 98 at 10 %."""
+        spread = 0.1 / math.sqrt(2)
+        pair = [math.exp(-spread), math.exp(spread)]  # standard deviation of the logarithms 0.1
+        n = needed_repeats(pair, pair)
+        assert n is not None
+        assert n == pytest.approx(2 * (1.96 * 0.1 / math.log(1.02)) ** 2, rel=0.02)
+
+    def test_no_spread_five_no_information_none(self) -> None:
+        assert needed_repeats([1.0, 1.0], [1.0, 1.0]) == 5
+        assert needed_repeats([1.0], [1.0, 2.0]) is None
+        assert needed_repeats([1.0, 100.0], [1.0, 100.0]) is None
+
+
+class TestPairs:
+    def test_only_on_one_side(self, tmp_path: Path) -> None:
+        a, b = run_of(tmp_path, "a", [1.0]), run_of(tmp_path, "b", [1.0], OFFLINE)
+        assert sorted(row.reason for row in compare.compare(a, b)) == ["only in A", "only in B"]
+
+    def test_failed_or_invalid_sides_say_so(self, tmp_path: Path) -> None:
+        good = run_of(tmp_path, "a", [1.0])
+        failed = run_of(tmp_path, "b", [1.0], status="failed")
+        wrong = run_of(tmp_path, "c", [1.0], evidence=records.evidence(SINGLE, outputs=records._wrong()))
+        estimate = run_of(tmp_path, "d", [1.0], provenance="estimate")
+        (row,) = compare.compare(good, failed)
+        assert row.reason == "B has no figures: failed: the worker died in compile with signal 11 (SIGSEGV)"
+        (row,) = compare.compare(wrong, good)
+        assert row.reason == "A is invalid: outputs_wrong"
+        (row,) = compare.compare(good, estimate)
+        assert row.reason == "A is measured, B is estimate: provenances are not compared"
+
+    def test_what_else_changed(self, tmp_path: Path) -> None:
+        a = run_of(tmp_path, "a", [1.0])
+        made = records.record(SINGLE, run_id="b", machine=records.CLOUD_MACHINE)
+        context = made.context.model_copy(update={"versions": {**made.context.versions, "onnxruntime": "1.25.0"}})
+        b = run_of(tmp_path, "b", [1.0], context=context)
+        assert compare.compare(a, b)[0].changed == ("machine bench-1 -> ip-10-0-0-7", "onnxruntime 1.24.1 -> 1.25.0")
+
+    def test_whole_roots_too(self, tmp_path: Path) -> None:
+        for name in ("one", "two"):
+            records.write_root(tmp_path / name, identities=16, runs=2, repeats=5, seed=len(name), mixed=False)
+        rows = compare.compare(tmp_path / "one", tmp_path / "two")
+        assert len({row.identity.key for row in rows}) == 16
+        assert all(row.ratio for row in rows)
+
+    def test_problems_are_collected(self, tmp_path: Path) -> None:
+        a, b = run_of(tmp_path, "a", [1.0]), run_of(tmp_path, "b", [1.0])
+        (b / store.RECORDS).write_bytes((b / store.RECORDS).read_bytes() + b"torn")
+        problems: list[Problem] = []
+        compare.compare(a, b, problems)
+        assert len(problems) == 1
+
+
+class TestSelect:
+    def test_names(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        a, b = run_of(tmp_path, "20261101T020000Z-aaaaaa", [1.0]), run_of(tmp_path, "20261102T020000Z-bbbbbb", [1.0])
+        assert compare.select(tmp_path, "latest") == b
+        assert compare.select(tmp_path, "previous") == a
+        assert compare.select(tmp_path, a.name) == a
+        assert compare.select(tmp_path / "other", str(b)) == b
+        assert compare.select(tmp_path, str(b / store.RECORDS)) == b / store.RECORDS
+
+    def test_unknown_names_list_the_known(self, tmp_path: Path) -> None:
+        run_of(tmp_path, "20261101T020000Z-aaaaaa", [1.0])
+        with pytest.raises(StoreError, match="there is no previous one"):
+            compare.select(tmp_path, "previous")
+        with pytest.raises(StoreError, match="the newest runs are 20261101T020000Z-aaaaaa; latest and previous"):
+            compare.select(tmp_path, "yesterday")
+
+
+def test_order_is_stable(tmp_path: Path) -> None:
+    records.write_root(tmp_path, identities=20, runs=2, repeats=1)
+    a, b = compare.select(tmp_path, "previous"), compare.select(tmp_path, "latest")
+    first = [(row.identity.key, row.metric.key if row.metric else "") for row in compare.compare(a, b)]
+    assert first == [(row.identity.key, row.metric.key if row.metric else "") for row in compare.compare(a, b)]
+    assert len(first) == len(set(first))

@@ -1,0 +1,154 @@
+"""Exports carry every row, stored units in their names, and the reason of everything that is missing."""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from results import exports, join
+from results.cost import Pricing
+from results.exports import csv as csv_export
+from results.exports import md
+from results.join import Table
+from results.metrics import METRICS
+from tests.fakes.records import HOSTILE_TEXT, write_root
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
+    root = tmp_path_factory.mktemp("runs")
+    write_root(root, identities=64, runs=1, repeats=2)
+    return join.table(root, Pricing())
+
+
+def read_csv(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_formats_are_the_files_of_the_shelf() -> None:
+    assert {"csv", "json", "md"} <= set(exports.formats())
+
+
+def test_an_unknown_format_lists_the_known_ones(table: Table) -> None:
+    with pytest.raises(ValueError, match=r"unknown format 'xls'; there are: csv, json, md"):
+        exports.render("xls", table)
+
+
+@pytest.mark.parametrize("name", ["csv", "json", "md"])
+def test_the_same_table_gives_the_same_text(table: Table, name: str) -> None:
+    assert exports.render(name, table) == exports.render(name, table)
+
+
+def test_csv_gives_every_number_back(table: Table) -> None:
+    rows = read_csv(exports.render("csv", table))
+    assert len(rows) == len(table.rows)
+    for row, stored in zip(rows, table.rows.to_dict("records"), strict=True):
+        for metric in METRICS:
+            value = stored[metric.key]
+            known = value is not None and not math.isnan(value)
+            assert (float(row[metric.key]) == value) if known else (row[metric.key] == "")
+
+
+def test_csv_says_why_a_number_is_missing(table: Table) -> None:
+    for row in read_csv(exports.render("csv", table)):
+        missing = json.loads(row["missing"])
+        for metric in METRICS:
+            assert row[metric.key] or missing[metric.key], metric.key
+
+
+def test_csv_names_carry_units(table: Table) -> None:
+    names = next(csv.reader(io.StringIO(exports.render("csv", table))))
+    assert {"throughput_per_s", "latency_p99_ns", "usd_per_hour", "energy_j", "peak_memory_bytes"} <= set(names)
+    assert "entries" not in names
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\n=1"])
+def test_csv_text_is_never_a_formula(text: str) -> None:
+    assert csv_export.field(text) == f"'{text}"
+
+
+def test_csv_negative_numbers_stay_numbers() -> None:
+    assert csv_export.field(-1.5) == "-1.5"
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_csv_keeps_every_digit(value: float) -> None:
+    assert float(csv_export.field(value)) == value
+
+
+@given(st.text())
+def test_csv_fields_survive_a_reader(text: str) -> None:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow([csv_export.field(text), "end"])
+    (cells,) = csv.reader(io.StringIO(buffer.getvalue(), newline=""))
+    assert cells == [csv_export.field(text), "end"]
+
+
+def test_json_gives_rows_reasons_and_units(table: Table) -> None:
+    value = json.loads(exports.render("json", table))
+    assert value["format"] == "accelmark.table/1"
+    assert len(value["rows"]) == len(table.rows)
+    units = {metric["key"]: metric["unit"] for metric in value["metrics"]}
+    assert units["latency_p50_ns"] == "ms"
+    for row in value["rows"]:
+        assert row["fingerprint"] in value["machines"]
+        for metric in METRICS:
+            assert row[metric.key] is not None or row["missing"][metric.key], metric.key
+
+
+def test_json_has_no_nan(table: Table) -> None:
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    json.loads(exports.render("json", table), parse_constant=refuse)
+
+
+def test_json_tells_what_could_not_be_read(table: Table) -> None:
+    from results.log import Problem
+
+    broken = dataclasses.replace(table, problems=(Problem(Path("runs/records.log"), 7, "checksum differs"),))
+    assert json.loads(exports.render("json", broken))["problems"] == ["runs/records.log, record 7: checksum differs"]
+
+
+def test_markdown_has_a_table_per_scenario_with_units(table: Table) -> None:
+    text = exports.render("md", table)
+    heads = [line for line in text.splitlines() if line.startswith("| Workload")]
+    assert len(heads) == 2
+    assert "p50 (ms)" in heads[0]
+    assert "Throughput (samples/s)" in heads[1]
+    assert "Not measured" in text
+
+
+def test_markdown_rows_have_as_many_cells_as_their_head(table: Table) -> None:
+    widths = [
+        line.replace(r"\|", "").count("|") for line in exports.render("md", table).splitlines() if line.startswith("|")
+    ]
+    heads = [line.count("|") for line in exports.render("md", table).splitlines() if line.startswith("| Workload")]
+    assert set(widths) == set(heads)
+
+
+def test_markdown_numbers_its_reasons(table: Table) -> None:
+    text = exports.render("md", table)
+    numbers = {int(part.split(")")[0]) for part in text.split("n/a (")[1:]}
+    notes = [line for line in text.splitlines() if line.split(". ")[0].isdigit()]
+    assert numbers == set(range(1, len(notes) + 1))
+
+
+def test_markdown_text_is_only_text() -> None:
+    escaped = md.escaped(HOSTILE_TEXT + "|`**[x](javascript:1)")
+    assert "\n" not in escaped
+    assert r"\<script\>" in escaped
+    for letter in "<>|`*[]":
+        assert all(escaped[i - 1] == "\\" for i, found in enumerate(escaped) if found == letter)
+
+
+@pytest.mark.parametrize("name", ["csv", "json", "md"])
+def test_an_empty_table_is_no_fault(table: Table, name: str) -> None:
+    empty = dataclasses.replace(table, rows=table.rows.iloc[:0], machines={}, ceilings={})
+    assert exports.render(name, empty)

@@ -1,0 +1,299 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from results import join, store
+from results.cost import Owned, Pricing, usd_per_million
+from results.log import frame
+from results.metrics import METRICS
+from results.record import Bound, Energy, Identity, Record
+from results.stats import RULES_VERSION, interval, summarise
+from results.store import Run, StoreError
+from tests.fakes import records
+
+SINGLE, OFFLINE = records.identities(2)
+
+
+def keep(root: Path, *made: Record, speeds: tuple[float, ...] = (), summaries: bool = True) -> Path:
+    """Store records of one run with real samples and summaries."""
+    with Run.open(root, made[0].context.run_id) as run:
+        for number, record in enumerate(made):
+            if record.window:
+                speed = speeds[number] if speeds else 1.0
+                samples = records.samples(record.identity, record.window.queries, 0, speed)
+                samples.astype("<i8").tofile(run.samples_path(record.record_id))
+                if summaries:
+                    run.append_summary(summarise(record, samples))
+            run.append(record)
+    return root
+
+
+def repeats(identity: Identity, n: int, run: int = 1, **changes: Any) -> tuple[tuple[Record, ...], tuple[float, ...]]:
+    speeds = tuple(1 + 0.01 * (k - n // 2) for k in range(n))
+    run_id = f"2026110{run}T020000Z-00000{run}"
+    made = tuple(
+        records.record(identity, run_id=run_id, repeat=k, order=k, speed=speed, **changes)
+        for k, speed in enumerate(speeds)
+    )
+    return made, speeds
+
+
+def only(table: join.Table) -> dict[str, Any]:
+    assert len(table.rows) == 1
+    return dict(table.rows.iloc[0])
+
+
+class TestRows:
+    @pytest.mark.parametrize(("n", "kind"), [(1, "range"), (4, "range"), (5, "t"), (10, "t")])
+    def test_repeats_become_a_median_with_an_interval_or_a_range(self, tmp_path: Path, n: int, kind: str) -> None:
+        made, speeds = repeats(SINGLE, n)
+        row = only(join.table(keep(tmp_path, *made, speeds=speeds)))
+        values = [
+            summary.latency_p50_ns
+            for _, summary in store.read(tmp_path)
+            if summary and summary.latency_p50_ns is not None
+        ]
+        expected = interval(values)
+        assert (row["n"], row["repeats"], row["interval"]) == (n, n, kind)
+        for end, value in (("", expected.centre), ("_low", expected.low), ("_high", expected.high)):
+            assert row[f"latency_p50_ns{end}"] == pytest.approx(value)
+        assert row["verdict"] == "valid"
+
+    def test_only_the_newest_run_counts(self, tmp_path: Path) -> None:
+        for run in (2, 1, 3):
+            made, speeds = repeats(SINGLE, run, run)
+            keep(tmp_path, *made, speeds=speeds)
+        row = only(join.table(tmp_path))
+        assert (row["run_id"], row["n"]) == ("20261103T020000Z-000003", 3)
+
+    def test_machines_are_kept_apart(self, tmp_path: Path) -> None:
+        keep(tmp_path, *repeats(SINGLE, 1, 1)[0])
+        keep(tmp_path, *repeats(SINGLE, 1, 2, machine=records.CLOUD_MACHINE)[0])
+        table = join.table(tmp_path)
+        assert sorted(table.rows["hostname"]) == ["bench-1", "ip-10-0-0-7"]
+        assert set(table.machines) == set(table.rows["fingerprint"])
+
+    @pytest.mark.parametrize("status", ["absent", "unsupported", "failed"])
+    def test_what_was_not_measured_is_a_row_with_reasons(self, tmp_path: Path, status: str) -> None:
+        keep(tmp_path, records.record(SINGLE, status=status))
+        row = only(join.table(tmp_path))
+        assert (row["status"], row["verdict"], row["n"]) == (status, None, 0)
+        assert row["reason"]
+        assert all(row["missing"][metric.key] for metric in METRICS)
+
+    def test_every_gap_in_a_figure_has_a_reason(self, tmp_path: Path) -> None:
+        records.write_root(tmp_path, identities=64, runs=1, repeats=2)
+        for row in join.table(tmp_path).rows.to_dict("records"):
+            for column in [metric.key for metric in METRICS] + ["bounds_met", "datasheet_flops_per_s"]:
+                value = row[column]
+                assert (value is None or value != value) == (column in row["missing"]), (column, value)
+
+    def test_columns_and_their_types_are_always_the_same(self, tmp_path: Path) -> None:
+        tmp_path.joinpath("empty").mkdir()
+        records.write_root(tmp_path / "full", identities=64, runs=1, repeats=1)
+        empty, full = (join.table(tmp_path / name) for name in ("empty", "full"))
+        assert tuple(empty.rows.columns) == tuple(full.rows.columns) == join.COLUMNS
+        assert (empty.rows.dtypes == full.rows.dtypes).all()
+        assert (empty.oldest_utc, empty.newest_utc) == (None, None)
+        assert not full.rows["verdict"].isin([np.nan]).any()
+
+    def test_some_repeats_failed(self, tmp_path: Path) -> None:
+        made, speeds = repeats(SINGLE, 3)
+        failed = records.record(SINGLE, status="failed", run_id=made[0].context.run_id, repeat=3, order=3)
+        row = only(join.table(keep(tmp_path, *made, failed, speeds=(*speeds, 1.0))))
+        assert (row["status"], row["verdict"], row["n"], row["repeats"]) == ("ok", "noisy", 3, 4)
+        assert [reason.detail for reason in row["reasons"]] == ["1 of 4 repeats gave no result"]
+
+    def test_one_reason_a_code_with_how_many_repeats_have_it(self, tmp_path: Path) -> None:
+        made, speeds = repeats(SINGLE, 3)
+        wrong = made[1].model_copy(update={"evidence": records.evidence(SINGLE, outputs=records._wrong())})
+        row = only(join.table(keep(tmp_path, made[0], wrong, made[2], speeds=speeds)))
+        assert row["verdict"] == "invalid"
+        assert [reason.code for reason in row["reasons"]] == ["outputs_wrong"]
+        assert row["reasons"][0].detail.startswith("1 of 3 repeats: 9 of 12 outputs")
+
+    def test_a_wide_interval_is_noisy(self, tmp_path: Path) -> None:
+        speeds = (0.8, 0.9, 1.0, 1.1, 1.2)
+        made = tuple(records.record(OFFLINE, repeat=k, order=k, speed=speed) for k, speed in enumerate(speeds))
+        row = only(join.table(keep(tmp_path, *made, speeds=speeds)))
+        assert (row["verdict"], [reason.code for reason in row["reasons"]]) == ("noisy", ["wide_interval"])
+
+    def test_an_absent_backend_is_forgotten_once_it_is_there(self, tmp_path: Path) -> None:
+        cuda = SINGLE.model_copy(update={"backend": "cuda", "device": "none"})
+        found = SINGLE.model_copy(update={"backend": "cuda", "device": "NVIDIA T4"})
+        keep(tmp_path, records.record(cuda, status="absent", run_id="20261101T020000Z-000001"))
+        assert only(join.table(tmp_path))["status"] == "absent"
+        keep(tmp_path, records.record(found, run_id="20261102T020000Z-000002"))
+        assert only(join.table(tmp_path))["device"] == "NVIDIA T4"
+        keep(tmp_path, records.record(cuda, status="absent", run_id="20261103T020000Z-000003"))
+        assert sorted(join.table(tmp_path).rows["status"]) == ["absent", "ok"]
+
+    def test_hostile_text_arrives_as_it_was_written(self, tmp_path: Path) -> None:
+        keep(tmp_path, records.record(SINGLE, status="failed", reason=records.HOSTILE_TEXT))
+        assert only(join.table(tmp_path))["reason"] == records.HOSTILE_TEXT
+
+    def test_the_way_back_to_the_raw_files(self, tmp_path: Path) -> None:
+        row = only(join.table(keep(tmp_path, *repeats(SINGLE, 2)[0])))
+        assert all((tmp_path / file).is_file() for file in row["files"])
+        assert [record.record_id for record, _ in row["entries"]] == [Path(file).stem for file in row["files"]]
+        assert row["command"].startswith("pytest bench/")
+
+
+class TestSummaries:
+    @pytest.mark.parametrize("stale", [False, True])
+    def test_missing_or_stale_ones_are_made_again_and_kept(self, tmp_path: Path, stale: bool) -> None:
+        (made,), _ = repeats(SINGLE, 1)
+        keep(tmp_path, made, summaries=False)
+        folder = tmp_path / made.context.run_id
+        if stale:
+            samples = records.samples(SINGLE, 1000)
+            old = summarise(made, samples).model_copy(
+                update={"rules_version": RULES_VERSION + 1, "latency_p50_ns": 1.0}
+            )
+            store.keep_summary(folder, old)
+        first = only(join.table(tmp_path))
+        assert first["latency_p50_ns"] > 1000
+        assert [summary.rules_version for _, summary in store.read(tmp_path) if summary] == [RULES_VERSION]
+        for file in first["files"]:
+            (tmp_path / file).unlink()
+        assert only(join.table(tmp_path))["latency_p50_ns"] == first["latency_p50_ns"]
+
+    def test_without_samples_there_are_no_figures_and_one_line_says_so(self, tmp_path: Path) -> None:
+        (made,), _ = repeats(SINGLE, 1)
+        keep(tmp_path, made, summaries=False)
+        for file in tmp_path.rglob("*.i64"):
+            file.write_bytes(b"short")
+        table = join.table(tmp_path)
+        row = only(table)
+        assert (row["verdict"], [reason.code for reason in row["reasons"]]) == ("invalid", ["no_figures"])
+        (problem,) = table.problems
+        assert "no figures for" in str(problem)
+        assert "5 bytes where 1000 samples" in str(problem)
+
+    def test_problems_of_reading_are_passed_on(self, tmp_path: Path) -> None:
+        keep(tmp_path, *repeats(SINGLE, 1)[0])
+        with next(tmp_path.rglob(store.RECORDS)).open("ab") as log:
+            log.write(frame(b'{"schema_version": 2}'))
+        (problem,) = join.table(tmp_path).problems
+        assert "update accelmark" in str(problem)
+
+    def test_nowhere(self, tmp_path: Path) -> None:
+        with pytest.raises(StoreError):
+            join.table(tmp_path / "nowhere")
+
+
+class TestCost:
+    def test_a_given_price(self, tmp_path: Path) -> None:
+        keep(tmp_path, *repeats(SINGLE, 1)[0], records.record(OFFLINE, run_id="20261101T020000Z-000001", order=1))
+        table = join.table(tmp_path, Pricing(usd_per_hour=0.35, share=0.5, utilisation=0.8))
+        for row in table.rows.to_dict("records"):
+            assert row["usd_per_million"] == pytest.approx(usd_per_million(0.35, row["throughput_per_s"], 0.5, 0.8))
+            assert (row["price_kind"], row["share"], row["utilisation"]) == ("given", 0.5, 0.8)
+            assert row["usd_is_floor"] == (row["scenario"] == "offline")
+
+    def test_a_known_instance_type_needs_no_help(self, tmp_path: Path) -> None:
+        keep(tmp_path, *repeats(SINGLE, 1, machine=records.CLOUD_MACHINE)[0])
+        row = only(join.table(tmp_path))
+        assert (row["usd_per_hour"], row["price_date"]) == (0.08925, "2026-07-20")
+
+    def test_no_price_has_its_reason(self, tmp_path: Path) -> None:
+        row = only(join.table(keep(tmp_path, *repeats(SINGLE, 1)[0])))
+        for column in ("usd_per_hour", "usd_per_million"):
+            assert np.isnan(row[column])
+            assert "no known instance type; give --price or --owned" in row["missing"][column]
+
+    def test_electricity_is_added_from_measured_power_only(self, tmp_path: Path) -> None:
+        pricing = Pricing(owned=Owned.parse("8766usd/1y"), usd_per_kwh=0.30)
+        (made,), _ = repeats(SINGLE, 1)
+        row = only(join.table(keep(tmp_path / "a", made), pricing))
+        assert row["usd_per_hour"] == pytest.approx(1.0)
+        assert row["price_source"].endswith("electricity left out: power not measured")
+        assert made.window is not None
+        joules = 200.0 * made.window.duration_ns / 1e9
+        energy = Energy(method="counter", scope="package", energy_j=joules, missing={"net_energy_j": "no idle"})
+        row = only(join.table(keep(tmp_path / "b", made.model_copy(update={"energy": energy})), pricing))
+        assert row["usd_per_hour"] == pytest.approx(1.0 + 0.06)
+        assert "at $0.3/kWh and 200.0 W measured" in row["price_source"]
+        assert row["energy_j"] == pytest.approx(joules / 1000)
+
+
+class TestBounds:
+    def found(self, root: Path, queries: int, *bounds: tuple[float, float]) -> tuple[Any, str]:
+        """For kws, whose median is about 118 us."""
+        identity = next(i for i in records.identities(40) if i.workload == "kws" and i.scenario == "single_stream")
+        keep(root, records.record(identity, queries=queries))
+        made = tuple(Bound(latency_ms=ms, percentile=p) for ms, p in bounds)
+        row = only(join.table(root, bounds=made))
+        return row["bounds_met"], row["missing"].get("bounds_met", "")
+
+    @pytest.mark.parametrize(
+        ("queries", "bounds", "met"),
+        [
+            (1000, [(10.0, 99.0)], True),
+            (1000, [(0.01, 99.0)], False),
+            (1000, [(10.0, 99.0), (0.01, 50.0)], False),
+            (1000, [(0.13, 90.0)], True),
+            (1000, [(0.18, 99.9)], None),
+            (20, [(10.0, 99.0)], True),
+            (20, [(0.05, 99.0)], False),
+        ],
+    )
+    def test_met_or_not_or_nobody_knows(
+        self, tmp_path: Path, queries: int, bounds: list[tuple[float, float]], met: bool | None
+    ) -> None:
+        found, reason = self.found(tmp_path, queries, *bounds)
+        assert found is met
+        assert bool(reason) == (met is None)
+
+    def test_the_cards_own_are_the_default(self, tmp_path: Path) -> None:
+        row = only(join.table(keep(tmp_path, records.record(SINGLE))))
+        assert row["bounds"] == "p99 <= 100 ms"
+        assert row["bounds_met"] is False
+
+    def test_offline_promises_nothing(self, tmp_path: Path) -> None:
+        row = only(join.table(keep(tmp_path, records.record(OFFLINE))))
+        assert row["bounds_met"] is None
+        assert "completions, not latencies" in row["missing"]["bounds_met"]
+
+
+class TestRoofline:
+    def test_achieved_and_share_of_the_measured_roof(self, tmp_path: Path) -> None:
+        names = ("resnet50", "ceiling-flops", "ceiling-bytes")
+        chosen = [i for i in records.identities(24) if i.workload in names and i.scenario == "offline"]
+        run_id = "20261101T020000Z-000001"
+        keep(tmp_path, *(records.record(i, run_id=run_id, order=k) for k, i in enumerate(chosen)))
+        table = join.table(tmp_path)
+        rows = {row["workload"]: row for row in table.rows.to_dict("records")}
+        card, rate = records.CARDS["resnet50"], rows["resnet50"]["throughput_per_s"]
+        assert rows["resnet50"]["achieved_flops_per_s"] == pytest.approx(rate * card.flops)
+        intensity = card.flops / (card.weight_bytes + card.io_bytes)
+        assert rows["resnet50"]["intensity_flops_per_byte"] == pytest.approx(intensity)
+        (roof,) = table.ceilings.values()
+        assert roof.flops_per_s == pytest.approx(rows["ceiling-flops"]["achieved_flops_per_s"])
+        ceiling = records.CARDS["ceiling-bytes"]
+        moved = rows["ceiling-bytes"]["throughput_per_s"] * (ceiling.weight_bytes + ceiling.io_bytes)
+        assert roof.bytes_per_s == pytest.approx(moved)
+        limit = min(roof.flops_per_s or 0, (roof.bytes_per_s or 0) * intensity)
+        assert rows["resnet50"]["ceiling_share"] == pytest.approx(rate * card.flops / limit)
+        assert roof.at(1e-6) == pytest.approx(1e-6 * moved)
+
+    def test_without_ceilings_the_share_says_so(self, tmp_path: Path) -> None:
+        row = only(join.table(keep(tmp_path, records.record(OFFLINE))))
+        assert "no measured ceilings for cpu at fp32" in row["missing"]["ceiling_share"]
+
+
+def test_old_runs_cost_their_checksum_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records.write_root(tmp_path, identities=30, runs=8, repeats=1, mixed=False)
+    validated = []
+    validate = Record.model_validate_json
+
+    def counted(payload: bytes) -> Record:
+        validated.append(payload)
+        return validate(payload)
+
+    monkeypatch.setattr(Record, "model_validate_json", counted)
+    assert len(join.table(tmp_path).rows) == len(validated) == 30

@@ -1,0 +1,269 @@
+"""The worker from the outside: a process on a socket, with parts whose behaviour is known."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from array import array
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import worker
+from bench.item import BATCHES, Item
+from bench.protocol import PHASES, Effort, Job
+from results.record import Evidence, Phases, Window
+
+ROOT = Path(__file__).resolve().parents[2]
+EFFORT = Effort(warmup_max_s=0.16, min_duration_s=0.05, min_queries=20, max_duration_s=0.3)
+
+
+@pytest.fixture
+def job(tmp_path):
+    return Job(
+        workload="fake-project",
+        technique="none",
+        precision="fp32",
+        batch="1",
+        scenario="single_stream",
+        goal="latency",
+        backend="fake",
+        device="Fake 1",
+        engine="fake-exact",
+        effort=EFFORT,
+        seed=1,
+        samples_path=str(tmp_path / "samples.i64"),
+        parts=("tests.fakes",),
+    )
+
+
+def serve(job):
+    """All that a worker says about `job`, its exit status and what it printed."""
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-m", "bench.worker", str(theirs.fileno())]
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = subprocess.Popen(command, cwd=ROOT, pass_fds=[theirs.fileno()], stdout=out, stderr=err)
+        theirs.close()
+        with ours, ours.makefile("rw", encoding="utf-8") as stream:
+            stream.write(job.to_line())
+            stream.flush()
+            events = [json.loads(line) for line in stream]
+        status = process.wait(timeout=60)
+        printed = [file.read().decode(errors="replace") for file in (out, err) if not file.seek(0)]
+    return events, status, *printed
+
+
+def answer(job):
+    events, status, _printed, _errors = serve(job)
+    assert status == 0
+    return events[-1]
+
+
+def test_an_item_goes_through_its_phases_and_ends_in_a_result(job):
+    events, status, _printed, errors = serve(job)
+    assert status == 0, errors
+    assert [event["phase"] for event in events[:-1]] == list(PHASES[1:])
+    times = [event["t_ns"] for event in events[:-1]]
+    assert times == sorted(times)
+    assert abs(time.monotonic_ns() - times[-1]) < 60e9
+    result = events[-1]
+    samples = np.fromfile(job.samples_path, "<i8")
+    assert result["event"] == "result"
+    assert len(samples) == result["window"]["queries"] >= EFFORT.min_queries
+    assert 0 < samples.sum() <= result["window"]["duration_ns"]
+    assert result["marks"]["closed_ns"] - result["marks"]["opened_ns"] == result["window"]["duration_ns"]
+    assert times[-2] <= result["marks"]["opened_ns"]
+    assert result["marks"]["closed_ns"] <= times[-1]
+    assert result["versions"]["numpy"] == np.__version__
+    assert result["settings"] == {"precision": "fp32", "threads": 1, "inflight": 1}
+    assert [path.name for path in Path(job.samples_path).parent.iterdir()] == ["samples.i64"]
+
+
+def test_the_sections_of_a_result_are_those_of_a_record(job):
+    result = answer(job)
+    strict = {"strict": True}
+    window = Window.model_validate_json(json.dumps(result["window"]), **strict)
+    phases = Phases.model_validate_json(json.dumps(result["phases"]), **strict)
+    evidence = Evidence.model_validate_json(json.dumps(result["evidence"]), **strict)
+    assert window.samples_kind == "latency_ns"
+    assert 10_000_000 < phases.start_ns < 60_000_000_000
+    assert phases.load_ns == 1000
+    assert phases.first_run_ns > 0
+    assert evidence.outputs.identity_hits == 12
+    assert evidence.quality is None
+    assert "not measurable" in evidence.missing["quality"]
+    assert evidence.placement.share == 1.0
+    assert 10 << 20 < evidence.peak_memory_bytes < 1 << 30
+
+
+def test_offline_writes_completions(job):
+    result = answer(replace(job, scenario="offline", engine="fake-overlapped"))
+    samples = np.fromfile(job.samples_path, "<i8")
+    assert result["window"]["samples_kind"] == "done_ns"
+    assert (np.diff(samples) >= 0).all()
+    assert 0 < samples[0] <= samples[-1] <= result["window"]["duration_ns"]
+    assert result["settings"]["inflight"] == 4
+
+
+def test_quality_is_graded_on_all_there_is_through_the_batch_that_is_timed(job):
+    result = answer(replace(job, workload="fake-graded", batch="32"))
+    assert result["evidence"]["quality"] == {"value": 0.75, "n": 400, "standard_error": pytest.approx(0.0217, abs=1e-4)}
+    assert result["window"]["batch"] == result["batch_chosen"] == 32
+
+
+@pytest.mark.parametrize("scenario", ["single_stream", "offline"])
+def test_feedback_is_checked_and_measured(job, scenario):
+    result = answer(replace(job, workload="fake-memory", scenario=scenario, engine="fake-overlapped"))
+    assert result["evidence"]["outputs"]["identity_hits"] == 12
+
+
+@pytest.mark.parametrize(
+    ("engine", "hits", "finite"),
+    [("constant", 1, True), ("stale", 0, True), ("wrong-sample", 0, True), ("nan", 0, False), ("mixed", 0, True)],
+)
+def test_wrong_outputs_are_evidence_and_are_measured_all_the_same(job, engine, hits, finite):
+    result = answer(replace(job, engine=f"fake-{engine}"))
+    outputs = result["evidence"]["outputs"]
+    assert (outputs["finite"], result["event"]) == (finite, "result")
+    assert outputs["identity_hits"] <= hits
+    assert outputs["centred_cosine_min"] < outputs["cosine_required"]
+
+
+def test_a_warm_up_that_never_settles_says_so(job):
+    assert answer(replace(job, engine="fake-restless"))["window"]["warmup_stable"] is False
+
+
+def test_a_placement_elsewhere_is_reported(job):
+    assert answer(replace(job, engine="fake-misplaced"))["evidence"]["placement"]["share"] == 0.4
+
+
+def test_auto_measures_with_a_batch_that_it_tried(job):
+    result = answer(replace(job, engine="fake-batched", batch="auto", scenario="offline"))
+    chosen = result["batch_chosen"]
+    assert chosen == result["window"]["batch"]
+    assert re.search(rf"(^| ){chosen}: [\d.e+]+/s", result["settings"]["batch_tried"])
+
+
+@pytest.mark.parametrize(
+    ("rates", "chosen", "tried"),
+    [
+        ([10, 19, 35, 60, 61, 62], 32, "1: 10/s, 2: 19/s, 4: 35/s, 8: 60/s, 16: 61/s, 32: 62/s"),
+        ([10, 19, 35, 30, 99, 99], 4, "1: 10/s, 2: 19/s, 4: 35/s, 8: 30/s"),  # 8 is clearly slower
+        ([10, 9.5, 35, 34, 36, 20], 16, "1: 10/s, 2: 9.5/s, 4: 35/s, 8: 34/s, 16: 36/s, 32: 20/s"),
+        ([10, 19, MemoryError()], 2, "1: 10/s, 2: 19/s, 4: MemoryError"),
+        ([0.9, 1.2, 9], 2, "1: 0.9/s, 2: 1.2/s"),  # 2 takes longer than a probe may
+    ],
+)
+def test_auto_takes_the_batch_of_the_highest_throughput(job, monkeypatch, rates, chosen, tried):
+    known = dict(zip(BATCHES, rates, strict=False))
+
+    def rate(self, batch):
+        if isinstance(known[batch], Exception):
+            raise known[batch]
+        return known[batch]
+
+    monkeypatch.setattr(Item, "_rate", rate)
+    assert Item.find(job).choose_batch() == (chosen, tried)
+
+
+def test_noise_on_stdout_and_stderr_disturbs_nobody(job):
+    events, _status, printed, _errors = serve(replace(job, engine="fake-noisy"))
+    assert events[-1]["event"] == "result"
+    assert '{"event": "result"}' in printed
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"engine": "fake-unsupported"}, "no kernel for tanh"),
+        ({"precision": "int4"}, "fake-project has no tolerance for int4: tried are fp32"),
+        ({"options": {"threads": "1"}}, "fake-exact has no option threads"),
+        ({"technique": "prune"}, "technique prune is not known"),
+        ({"model": "my.onnx"}, "a model of one's own cannot be measured yet"),
+    ],
+)
+def test_unsupported_is_an_answer(job, change, reason):
+    assert answer(replace(job, **change)) == {"event": "unsupported", "reason": reason}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"engine": "fake-failing"}, "RuntimeError while checking outputs: the fake device gave up"),
+        (
+            {"engine": "fake-failing", "options": {"in": "compile"}},
+            "RuntimeError while compiling: the fake device gave up",
+        ),
+        (
+            {"engine": "fake-failing", "options": {"after": "60"}, "scenario": "offline"},
+            "RuntimeError while [a-z]+ing.*: the fake device gave up",
+        ),
+        ({"engine": "fake-oom"}, "MemoryError while checking outputs: cannot allocate 64 GiB for activations"),
+        ({"workload": "fake-projekt"}, "PartError while making the model: unknown workload fake-projekt .*"),
+        ({"device": "Fake 2"}, "PartError while .*: backend fake has no device Fake 2 here; there is: Fake 1"),
+        ({"samples_path": "/nowhere/x.i64"}, "FileNotFoundError while finishing: .*"),
+    ],
+)
+def test_failing_is_one_line_with_cause_and_moment_and_the_traceback_on_stderr(job, change, reason):
+    events, status, _printed, errors = serve(replace(job, **change))
+    assert status == 0
+    assert events[-1]["event"] == "failed"
+    assert re.fullmatch(reason, events[-1]["reason"])
+    assert events[-1]["remedy"]
+    assert "Traceback" in errors
+    assert not Path(job.samples_path).exists()
+
+
+def test_a_worker_whose_parent_is_gone_ends(job):
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-m", "bench.worker", str(theirs.fileno())]
+    process = subprocess.Popen(command, cwd=ROOT, pass_fds=[theirs.fileno()])
+    theirs.close()
+    ours.sendall(replace(job, engine="fake-hang").to_line().encode())
+    lines = ours.makefile("r")
+    assert any('"check"' in line for line in lines)
+    lines.close()
+    ours.close()
+    assert process.wait(timeout=30) == 1
+
+
+def test_a_dead_worker_leaves_no_samples_file(job):
+    events, status, _printed, _errors = serve(replace(job, engine="fake-killed", options={"after": "100"}))
+    assert status == -signal.SIGKILL
+    assert events[-1]["event"] == "phase"
+    assert not Path(job.samples_path).exists()
+
+
+def test_events_in_this_process_give_the_same(job):
+    events = list(worker.events(job))
+    assert [event["event"] for event in events] == ["phase"] * 6 + ["result"]
+    with pytest.raises(RuntimeError, match="gave up"):
+        list(worker.events(replace(job, engine="fake-failing")))
+
+
+def test_samples_are_little_endian_and_whole(tmp_path):
+    path = tmp_path / "x.i64"
+    worker.write_samples(path, array("q", [1, 2**40, 3]))
+    assert path.read_bytes() == b"".join(n.to_bytes(8, "little") for n in (1, 2**40, 3))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_worker_needs_numpy_and_its_engine_only(job):
+    code = (
+        "import sys; from bench import worker; from bench.protocol import Job;"
+        "list(worker.events(Job.from_line(sys.argv[1])));"
+        "print(sorted({name.partition('.')[0] for name in sys.modules} & set(sys.argv[2].split())))"
+    )
+    unwanted = "pydantic pandas matplotlib jinja2 results pytest onnxruntime openvino torch"
+    done = subprocess.run(
+        [sys.executable, "-c", code, job.to_line(), unwanted], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
