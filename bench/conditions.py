@@ -85,6 +85,17 @@ def calibrate(moment: Literal["before", "after"]) -> dict[str, Any]:
 
 
 @cache
+def energy(backend: str, root: Path = HOST) -> dict[str, Any]:
+    """The energy of a window: not measured by this version, with what a meter would have to read."""
+    if backend != "cpu":
+        why = f"no power meter of {backend} is read by this version"
+    elif any((root / "sys/class/powercap").glob("*rapl:*")):
+        why = "the processor has an energy counter (RAPL), which this version does not read"
+    else:
+        why = "no energy counter: the kernel shows no RAPL domain under /sys/class/powercap"
+    return {"method": "none", "missing": dict.fromkeys(("energy_j", "net_energy_j"), why)}
+
+
 def _kernel() -> Mapping[str, Callable[[], object]]:
     """Each about 1 ms. Matrices of 64 are below the size from which OpenBLAS uses threads: nothing is left spinning."""
     import numpy as np

@@ -120,8 +120,10 @@ def contenders(name: str, block_s: float) -> list[Block]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.fidelity", description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=30, help="blocks of each contender, at least 20 (default: 30)")
-    parser.add_argument("--block-s", type=float, default=0.4, help="seconds a block (default: 0.4)")
+    parser.add_argument("--rounds", type=int, default=200, help="blocks of each contender, at least 20 (default: 200)")
+    parser.add_argument(
+        "--block-s", type=float, default=0.05, help="seconds a block; short ones meet the same noise (default: 0.05)"
+    )
     parser.add_argument("--workload", default=",".join(MODELS), help="comma list (default: %(default)s)")
     chosen = parser.parse_args(argv)
     if chosen.rounds < 20:

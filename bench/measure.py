@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 if TYPE_CHECKING:
     from backends.contract import Session
     from bench.protocol import Effort
@@ -212,8 +214,12 @@ class _Pipeline:
     def timed(self) -> Timed:
         if self.error is not None:
             raise self.error
-        inside = sorted(end - self.opened_ns for end in self.ends if self.opened_ns < end <= self.closed_ns)
-        return Timed(array("q", inside), self.opened_ns, self.closed_ns)
+        ends = np.frombuffer(self.ends, np.int64)  # a view: ten million are not copied
+        ends -= self.opened_ns
+        ends.sort()
+        before, inside = (int(np.searchsorted(ends, edge, "right")) for edge in (0, self.closed_ns - self.opened_ns))
+        del ends, self.ends[inside:], self.ends[:before]
+        return Timed(self.ends, self.opened_ns, self.closed_ns)
 
 
 class _Chain:

@@ -92,6 +92,7 @@ class Recorder:
     def _measured(self, item: Item, result: Mapping[str, Any], around: Surroundings) -> Kept:
         window = {**result["window"], "samples_file": str(self.samples_path(item).relative_to(self.run.folder))}
         sections = {"window": window, "phases": result["phases"], "evidence": result["evidence"]}
+        sections["energy"] = conditions.energy(item.case.backend)
         record = self._record(item, around, result, status="ok", **sections)
         samples = samples_of(self.run.folder, record)
         try:

@@ -114,10 +114,12 @@ def _events(job: Job) -> Iterator[dict[str, Any]]:
         yield _phase("measure")
         timed = load.measure(job.effort)
         yield _phase("finish")
+        window, marks = _window(timed, warmup, stable), {"opened_ns": timed.opened_ns, "closed_ns": timed.closed_ns}
         write_samples(Path(job.samples_path), timed.samples)
+        del timed  # ten million samples are not to be held here and by the parent
         result = Result(
             window={
-                **_window(timed, warmup, stable),
+                **window,
                 "batch": batch,
                 "samples_kind": item.scenario.samples_kind,
                 "samples_file": Path(job.samples_path).name,
@@ -127,7 +129,7 @@ def _events(job: Job) -> Iterator[dict[str, Any]]:
             settings=_settings(session, tried),
             versions=_versions(item.engine),
             batch_chosen=batch,
-            marks={"opened_ns": timed.opened_ns, "closed_ns": timed.closed_ns},
+            marks=marks,
         )
         # The session is closed after the answer: an engine that crashes or hangs in that loses nothing.
         yield {"event": "result", **asdict(result)}

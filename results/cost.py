@@ -20,7 +20,10 @@ HOURS = {"y": 8766.0, "mo": 730.5, "d": 24.0, "h": 1.0}
 
 _OWNED = re.compile(r"\A(?P<usd>\d+(?:\.\d+)?)usd/(?P<count>\d+(?:\.\d+)?)(?P<unit>y|mo|d|h)\Z")
 
-PriceKind = Literal["on-demand", "spot", "reserved", "given", "owned"]
+REFERENCE_FAMILY = "c7i."
+"""AWS's compute-optimised x86 family with matrix units: what an unknown machine's processor is priced like."""
+
+PriceKind = Literal["on-demand", "spot", "reserved", "given", "owned", "reference"]
 
 
 @dataclass(frozen=True)
@@ -90,18 +93,21 @@ class Pricing:
             raise ValueError("a given price and a purchase exclude each other: give one of them")
 
 
-def price_of(machine: Machine, pricing: Pricing) -> Price | str:
+def price_of(machine: Machine, pricing: Pricing, backend: str) -> Price | str:
     """What an hour of `machine` costs, or in words why nobody knows.
 
-    A machine that is no cloud instance has no price but the one that the reader gives: there is no default. Without a
-    region it is the newest price in the first region that the catalog lists.
+    A machine that is no cloud instance has no price of its own. Results of its processor are priced by the "reference":
+    the smallest REFERENCE_FAMILY instance with as many vCPUs as it has cores, an assumption that is marked wherever it
+    shows. Other hardware gets no reference: cards of one kind differ too much. Without a region it is the newest price
+    in the first region that the catalog lists.
     """
     if pricing.usd_per_hour is not None:
         return Price(pricing.usd_per_hour, "given", "--price", "at reading")
     if pricing.owned is not None:
         return Price(pricing.owned.usd_per_hour, "owned", f"--owned {pricing.owned}, without electricity", "at reading")
     if machine.instance_type is None:
-        return "no price: this machine is no known instance type; give --price or --owned"
+        unknown = "no price: this machine is no known instance type; give --price or --owned"
+        return (_reference(machine.cores, pricing) if backend == "cpu" else None) or unknown
     rows = catalog.prices(machine.instance_type, region=pricing.region, kind=pricing.kind)
     if not rows:
         where = f" in {pricing.region}" if pricing.region else ""
@@ -109,6 +115,20 @@ def price_of(machine: Machine, pricing: Pricing) -> Price | str:
     return Price(
         rows[0].usd_per_hour, pricing.kind, f"{rows[0].cloud} {rows[0].region}, {rows[0].source}", rows[0].date
     )
+
+
+def _reference(cores: int, pricing: Pricing) -> Price | None:
+    """Priced as if rented: see REFERENCE_FAMILY."""
+    family = (
+        row
+        for row in catalog.prices(region=pricing.region, kind=pricing.kind)
+        if row.instance_type.startswith(REFERENCE_FAMILY) and (row.vcpus or 0) >= cores
+    )
+    row = min(family, key=lambda row: row.usd_per_hour, default=None)
+    if row is None:
+        return None
+    source = f"as if it were {row.instance_type} ({row.vcpus} vCPUs), {row.cloud} {row.region}, {row.source}"
+    return Price(row.usd_per_hour, "reference", source, row.date)
 
 
 def usd_per_million(usd_per_hour: float, rate_per_s: float, share: float = 1.0, utilisation: float = 1.0) -> float:

@@ -266,7 +266,7 @@ def _work(row: dict[str, Any], record: Record) -> None:
 def _charge(row: dict[str, Any], ok: list[Entry], record: Record, pricing: Pricing) -> None:
     """Price and cost. An offline rate met no bound, so its cost is a floor."""
     row["share"], row["utilisation"] = pricing.share, pricing.utilisation
-    price = price_of(record.context.machine, pricing)
+    price = price_of(record.context.machine, pricing, record.identity.backend)
     if isinstance(price, str):
         row["missing"] |= dict.fromkeys(("usd_per_hour", "usd_per_million"), price)
         return

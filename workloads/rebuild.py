@@ -65,10 +65,10 @@ def rebuild(workload: Committed, folder: Path = weights.GRAPHS) -> list[str]:
     _fill(net, _values(workload, tensors))
     outputs = _forward(workload, net, 2)
     _check_card(workload, net, tensors, outputs)
-    graph = _export(workload, net, tensors)
-    (folder / f"{workload.card.name}.onnx").write_bytes(graph.SerializeToString(deterministic=True))
-    _manifest(workload, tensors, outputs).write(folder)
-    golden = _golden(workload, net)
+    graph = _export(workload, net, tensors).SerializeToString(deterministic=True)
+    manifest, golden = _manifest(workload, tensors, outputs), _golden(workload, net)
+    (folder / f"{workload.card.name}.onnx").write_bytes(graph)
+    manifest.write(folder)
     np.savez_compressed(folder / f"{workload.card.name}.golden.npz", allow_pickle=False, **golden)
     return []
 

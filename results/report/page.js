@@ -4,18 +4,18 @@ const $ = (query, root = document) => root.querySelector(query);
 const $$ = (query, root = document) => [...root.querySelectorAll(query)];
 const data = JSON.parse($("#data").textContent);
 const root = document.documentElement;
+const words = (...parts) => parts.filter(Boolean).join(" ");
 const tables = $$("table.sheet");
 /* Embedded rows refer to shared values by number: f facets, c configuration, b batch, d details; v is the ranked figure. */
 const rows = $$("table.sheet tbody tr").map((tr) => {
   const { f, c, g, b, v = null, l = 0, m, d } = data.rows[tr.id];
   const facets = Object.fromEntries(data.facets.map((name, i) => [name, data.pool[f[i]]]));
-  return { tr, id: tr.id, words: tr.textContent.toLowerCase(), ...facets, config: data.pool[c], batch: data.pool[b], group: g, value: v, less: l, m, d };
+  return { tr, id: tr.id, words: words(tr.textContent, ...Object.values(facets)).toLowerCase(), ...facets, config: data.pool[c], batch: data.pool[b], group: g, value: v, less: l, m, d };
 });
 const byId = new Map(rows.map((row) => [row.id, row]));
 const points = $$("[data-k]").map((element) => ({ element, keys: element.dataset.k.split(" ") }));
 const controls = $$("[data-state]");
 const dialog = $("#detail");
-const words = (...parts) => parts.filter(Boolean).join(" ");
 
 /* The whole state lives in the address, readable: #q=bert&engine=openvino&sort-offline=-throughput&row=r12 */
 let state = new URLSearchParams();
@@ -40,13 +40,12 @@ function sort(table) {
   const all = rows.filter((row) => row.tr.parentNode.parentNode === table);
   if (index >= 0) {
     const number = heads[index].classList.contains("num");
-    const value = new Map(all.map((row) => {
-      const cell = row.tr.cells[index];
-      return [row, number ? parseFloat(cell.dataset.v) : cell.textContent.trim().toLowerCase()];
-    }));
-    const missing = (row) => number && Number.isNaN(value.get(row));
-    all.sort((a, b) => missing(a) - missing(b) || (missing(a) ? 0 :
-      sign * (number ? value.get(a) - value.get(b) : value.get(a).localeCompare(value.get(b), "en", { numeric: true }))));
+    const of = (cell) => number ? parseFloat(cell.dataset.v) : cell.textContent.trim().toLowerCase();
+    const value = new Map(all.map((row) => [row, of(row.tr.cells[index])]));
+    /* Whatever is not measured or not valid never ranks among what is: it comes after, and the missing comes last. */
+    const tier = (row) => !number ? 0 : Number.isNaN(value.get(row)) ? 2 : row.value ? 0 : 1;
+    const order = (a, b) => number ? a - b : a.localeCompare(b, "en", { numeric: true });
+    all.sort((a, b) => tier(a) - tier(b) || (tier(a) === 2 ? 0 : sign * order(value.get(a), value.get(b))));
   }
   const body = table.tBodies[0];
   /* Moving a row would take the focus from it. */

@@ -16,10 +16,10 @@ from results.report.sheets import KINDS
 from results.report.svg import Mark
 from results.roofline import Ceiling
 
-FACETS_MAX = 24
+FACETS_MAX = 20
 ROOFLINES_MAX = 4
 ROOF_POINTS_MAX = 120
-HEAT_ROWS_MAX, HEAT_COLUMNS_MAX = 24, 12
+HEAT_ROWS_MAX, HEAT_COLUMNS_MAX = 20, 10
 HALF_WIDTH = 5
 """Columns of a heat map up to which two maps stand side by side."""
 SHORT = {"unsupported": "unsupp.", "absent": "absent", "failed": "failed"}
@@ -177,7 +177,8 @@ def _roofline(prefix: str, lines: Sequence[Line], roofs: Sequence[Roof], legend:
         "Up: operations done per second, offline. Across: operations per byte that has to be moved (weights once a "
         "batch, inputs and outputs once), an upper bound as caches are not counted. The roofs are this machine's own, "
         "measured with a matrix product and a memory copy: under the slope memory limits, under the flat part "
-        "arithmetic does. Labels name the fastest point of a workload where there is room."
+        "arithmetic does. A point over its roof is served by caches, or the roof was measured too low. Labels name the "
+        "fastest point of a workload where there is room."
     )
     if len(offline) > len(best):
         caption += f" Drawn are the {len(best)} fastest of {len(offline)} results."

@@ -165,8 +165,14 @@ def _cell(line: Line, key: str, context: Context) -> Cell:
     if value is None:
         return _gap(line, key, context)
     css = "num doubt" if line.row["verdict"] == "invalid" and key != "usd_per_hour" else "num"
-    sign = "≥" if key == "usd_per_million" and line.row["usd_is_floor"] else ""
-    return Cell(sign + metric.shown(value), css, f"{value:.6g}")
+    return Cell(_sign(line, key) + metric.shown(value), css, f"{value:.6g}")
+
+
+def _sign(line: Line, key: str) -> str:
+    """What kind of figure a price or cost is: a floor, and one that rests on a reference price."""
+    floor = "≥" if key == "usd_per_million" and line.row["usd_is_floor"] else ""
+    priced = key in ("usd_per_hour", "usd_per_million") and line.row["price_kind"] == "reference"
+    return floor + ("≈" if priced else "")
 
 
 def _gap(line: Line, key: str, context: Context) -> Cell:

@@ -137,6 +137,8 @@ def _mark(element: ET.Element, mark: Mark) -> None:
 def _short(name: str, value: str) -> str:
     value = re.sub(r"-?\d+\.\d+", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), value)
     value = re.sub(r"\s+", " ", value).strip()
+    if name == "d":
+        return re.sub(r" ?([A-Za-z]) ?", r"\1", value)
     return re.sub(r" ?rotate\(-?0 [^)]*\)", "", value) if name == "transform" else value
 
 

@@ -37,6 +37,11 @@ TERMS = (
     ("spread", "± half the width of the 95 % interval, or smallest to largest below five repeats; n counts repeats"),
     ("in bound", "whether the workload's latency promise was kept: that share of queries answered in time"),
     ("≥ before a cost", "a floor: an offline rate met no latency bound, so serving costs at least this much"),
+    (
+        "≈ before a price or cost",
+        "the machine is no known instance type: its processor is priced as the cloud instance that Prices names; "
+        "--price or --owned replace the assumption",
+    ),
 )
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bench import conditions
 from bench.conditions import CpuTime
-from results.record import Calibration, Conditions, Machine
+from results.record import Calibration, Conditions, Energy, Machine
 
 Tree = Callable[[dict[str, str]], Path]
 
@@ -148,6 +148,20 @@ def test_sensors_are_read_in_their_units(tree: Tree) -> None:
     assert found["temperature_c"] == 51.5
     assert found["memory_available_bytes"] == 4_096_000_000
     assert set(found["missing"]) == {"steal_percent"}
+
+
+@pytest.mark.parametrize(
+    ("files", "backend", "why"),
+    [
+        ({}, "cpu", "no RAPL domain under /sys/class/powercap"),
+        ({"sys/class/powercap/intel-rapl:0/energy_uj": "1\n"}, "cpu", "RAPL"),
+        ({}, "cuda", "no power meter of cuda"),
+    ],
+)
+def test_energy_that_is_not_measured_says_why(tree: Tree, files: dict[str, str], backend: str, why: str) -> None:
+    energy = conditions.energy(backend, tree(files))
+    Energy.model_validate(energy)
+    assert all(why in reason for reason in energy["missing"].values())
 
 
 def test_the_kernel_does_the_same_work_each_time() -> None:

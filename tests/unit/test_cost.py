@@ -96,32 +96,40 @@ def test_nonsense_is_refused(values: dict[str, object], words: str) -> None:
 
 class TestPriceOfAMachine:
     def test_a_known_instance_type_has_the_catalogs_newest(self) -> None:
-        price = price_of(CLOUD_MACHINE, Pricing())
+        price = price_of(CLOUD_MACHINE, Pricing(), "cpu")
         assert isinstance(price, Price)
         assert (price.usd_per_hour, price.kind, price.date) == (0.08925, "on-demand", "2026-07-20")
         assert price.source.startswith("aws us-east-1, ")
         assert str(price).startswith("$0.08925/h on-demand, aws us-east-1, ")
 
-    def test_a_machine_of_ones_own_has_none_and_says_what_to_do(self) -> None:
-        assert price_of(MACHINE, Pricing()) == (
+    @pytest.mark.parametrize(("cores", "instance", "usd"), [(2, "c7i.large", 0.08925), (5, "c7i.2xlarge", 0.357)])
+    def test_an_unknown_machines_processor_is_priced_by_reference(self, cores: int, instance: str, usd: float) -> None:
+        price = price_of(MACHINE.model_copy(update={"cores": cores}), Pricing(), "cpu")
+        assert isinstance(price, Price)
+        assert (price.usd_per_hour, price.kind) == (usd, "reference")
+        assert price.source.startswith(f"as if it were {instance} (")
+
+    @pytest.mark.parametrize(("backend", "cores"), [("cuda", 2), ("cpu", 100_000)])
+    def test_what_has_no_reference_says_what_to_do(self, backend: str, cores: int) -> None:
+        assert price_of(MACHINE.model_copy(update={"cores": cores}), Pricing(), backend) == (
             "no price: this machine is no known instance type; give --price or --owned"
         )
 
     def test_what_the_reader_gives_goes_first(self) -> None:
         for machine in (MACHINE, CLOUD_MACHINE):
-            given_price = price_of(machine, Pricing(usd_per_hour=0.35))
-            owned = price_of(machine, Pricing(owned=Owned.parse("2400usd/3y")))
+            given_price = price_of(machine, Pricing(usd_per_hour=0.35), "cpu")
+            owned = price_of(machine, Pricing(owned=Owned.parse("2400usd/3y")), "cpu")
             assert isinstance(given_price, Price)
             assert isinstance(owned, Price)
             assert (given_price.usd_per_hour, given_price.kind) == (0.35, "given")
             assert (owned.kind, round(owned.usd_per_hour, 4)) == ("owned", 0.0913)
 
     def test_a_region_or_a_kind_that_nobody_lists(self) -> None:
-        assert price_of(CLOUD_MACHINE, Pricing(region="mars-1")) == (
+        assert price_of(CLOUD_MACHINE, Pricing(region="mars-1"), "cpu") == (
             "no price: the catalog has no on-demand price of c7i.large in mars-1; give --price"
         )
         unknown = CLOUD_MACHINE.model_copy(update={"instance_type": "x9.huge"})
-        assert price_of(unknown, Pricing(kind="spot")) == (
+        assert price_of(unknown, Pricing(kind="spot"), "cpu") == (
             "no price: the catalog has no spot price of x9.huge; give --price"
         )
 

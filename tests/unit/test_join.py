@@ -83,7 +83,7 @@ class TestRows:
         row = only(join.table(tmp_path))
         assert (row["status"], row["verdict"], row["n"]) == (status, None, 0)
         assert row["reason"]
-        assert all(row["missing"][metric.key] for metric in METRICS)
+        assert all(row["missing"][metric.key] for metric in METRICS if metric.key != "usd_per_hour")
 
     def test_every_gap_in_a_figure_has_a_reason(self, tmp_path: Path) -> None:
         records.write_root(tmp_path, identities=64, runs=1, repeats=2)
@@ -200,8 +200,14 @@ class TestCost:
         row = only(join.table(tmp_path))
         assert (row["usd_per_hour"], row["price_date"]) == (0.08925, "2026-07-20")
 
-    def test_no_price_has_its_reason(self, tmp_path: Path) -> None:
+    def test_an_unknown_machines_processor_is_priced_by_reference(self, tmp_path: Path) -> None:
         row = only(join.table(keep(tmp_path, *repeats(SINGLE, 1)[0])))
+        assert row["price_kind"] == "reference"
+        assert row["usd_per_million"] == pytest.approx(usd_per_million(row["usd_per_hour"], row["throughput_per_s"]))
+
+    def test_no_price_has_its_reason(self, tmp_path: Path) -> None:
+        card = SINGLE.model_copy(update={"backend": "cuda", "device": "NVIDIA L4"})
+        row = only(join.table(keep(tmp_path, *repeats(card, 1)[0])))
         for column in ("usd_per_hour", "usd_per_million"):
             assert np.isnan(row[column])
             assert "no known instance type; give --price or --owned" in row["missing"][column]

@@ -127,7 +127,7 @@ def test_feedback_is_checked_and_measured(job, scenario):
 
 @pytest.mark.parametrize(
     ("engine", "hits", "finite"),
-    [("constant", 1, True), ("stale", 0, True), ("wrong-sample", 0, True), ("nan", 0, False), ("mixed", 0, True)],
+    [("constant", 1, True), ("stale", 0, True), ("wrong-sample", 0, True), ("nan", 0, False), ("mixed", 6, True)],
 )
 def test_wrong_outputs_are_evidence_and_are_measured_all_the_same(job, engine, hits, finite):
     result = answer(replace(job, engine=f"fake-{engine}"))

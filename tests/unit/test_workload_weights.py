@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workloads import generator, weights
@@ -71,6 +71,7 @@ def test_missing_manifest_says_how_to_make_it(graphs: Path):
         Manifest.read("other", graphs)
 
 
+@settings(deadline=None)  # on a busy machine
 @given(st.lists(st.integers(1, 5000), min_size=1, max_size=20))
 def test_layout_aligns_and_never_overlaps(sizes: list[int]):
     tensors = weights.layout({f"t{index}": (size,) for index, size in enumerate(sizes)})

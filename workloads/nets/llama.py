@@ -115,6 +115,8 @@ def _decoder(size: Size) -> Any:
             return x + self.down(functional.silu(self.gate(y)) * self.up(y)), k, v
 
     class Decoder(nn.Module):
+        frequencies: Any
+
         def __init__(self) -> None:
             super().__init__()
             self.tokens = nn.Embedding(size.vocabulary, size.width)
@@ -125,11 +127,18 @@ def _decoder(size: Size) -> Any:
             self.register_buffer("frequencies", 10000.0 ** (-pairs / size.head), persistent=False)
             self.register_buffer("steps", torch.arange(size.window), persistent=False)
 
+        def _apply(self, fn: Any, recurse: bool = True) -> Any:
+            """Casts leave the frequencies in float32: bfloat16 would turn later positions by whole radians."""
+            exact = self.frequencies
+            super()._apply(fn, recurse)
+            self.frequencies = exact.to(self.frequencies.device)
+            return self
+
         def run(self, input_ids: Any, positions: Any, past_k: Any, past_v: Any) -> Any:
-            angles = positions[:, None, :, None].to(self.frequencies.dtype) * self.frequencies
-            turn = angles.cos(), angles.sin()
-            mask = self.causal(angles.dtype) if past_k is None else None
             x, keys, values = self.tokens(input_ids), [], []
+            angles = positions[:, None, :, None].to(self.frequencies.dtype) * self.frequencies
+            turn = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+            mask = self.causal(x.dtype) if past_k is None else None
             for index, layer in enumerate(self.layers):
                 pasts = (None, None) if past_k is None else (past_k[:, index], past_v[:, index])
                 x, k, v = layer(x, turn, mask, *pasts)
