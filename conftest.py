@@ -1,1 +1,3 @@
+"""Makes pytest the command that measures, see bench/plugin.py."""
+
 pytest_plugins = ["bench.plugin"]

@@ -1,7 +1,7 @@
 """Where it is computed: what a kind of hardware and a piece of software on it have to answer.
 
-A *backend* knows one kind of hardware, an *engine* one piece of software that compiles and runs models on devices. They meet
-in `Device.address`: what the engine has to call the device. Neither imports a vendor library before it is asked to compile.
+A *backend* knows one kind of hardware, an *engine* one piece of software that compiles and runs models on devices. They
+meet in `Device.address`: what the engine has to call the device. Neither imports a vendor library before it has to compile.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any, Literal, Optional, Union
 from workloads.contract import Arrays, Model, Unsupported
 
 __all__ = [
-    "Arrays", "Backend", "Device", "DeviceState", "Done", "Engine", "Facts", "Goal", "Model", "Placement", "Plan", "Presence",
-    "Session", "Setting", "Unsupported", "Values",
+    "Arrays", "Backend", "Device", "DeviceState", "Done", "Engine", "Facts", "Goal", "Model", "Placement", "Plan",
+    "Presence", "Session", "Setting", "Unsupported", "Values",
 ]  # fmt: skip
 
 Goal = Literal["latency", "throughput"]
@@ -32,8 +32,8 @@ Done = Callable[[Values, Optional[BaseException]], None]  # noqa: UP045 - as abo
 class Device:
     """One thing that can be measured. `name` includes the configuration, as two configurations are two devices.
 
-    `runs` is False for a target that can be compiled for but not run on here. `address` maps an engine's name to what that
-    engine calls this device ("CPUExecutionProvider", "cuda:0"); an engine that is not named cannot reach it.
+    `runs` is False for a target that can be compiled for but not run on here. `address` maps an engine's name to what
+    that engine calls this device ("CPUExecutionProvider", "cuda:0"); an engine that is not named cannot reach it.
     """
 
     backend: str
@@ -68,7 +68,7 @@ class DeviceState:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a model is to be run. `options` are the user's own overrides ("threads": "1"); an unknown one is Unsupported."""
+    """How a model is to be run. `options` are the user's overrides ("threads": "1"); an unknown one is Unsupported."""
 
     precision: str
     batch: int
@@ -176,7 +176,7 @@ class Engine(ABC):
     by_default: bool = True
     """False for an engine that is only measured when `--engine` names it."""
     form: str = "onnx"
-    """The `Model.form` that `compile` starts from, made in advance so that compiling pays for nothing else; "": none."""
+    """The `Model.form` that `compile` starts from, made in advance so that compiling pays for no more; "": none."""
 
     @abstractmethod
     def available(self, device: Device) -> Presence:

@@ -179,8 +179,9 @@ def _names_bench(config: pytest.Config) -> bool:
 
 
 def _asked_for(config: pytest.Config) -> str:
-    """An option of ours that was given, or nothing."""
-    return next((option for option in ("--goal", "--results", *LISTS) if config.getoption(option)), "")
+    """An option of ours that was given, or nothing; tests too take further parts."""
+    ours = ("--goal", "--results", *LISTS)
+    return next((option for option in ours if option != "--parts" and config.getoption(option)), "")
 
 
 def _runner(config: pytest.Config) -> Runner:

@@ -1,4 +1,4 @@
-"""What the parent and a worker say to each other: JSON lines over an inherited socket, so that a vendor library may print.
+"""What the parent and a worker say to each other: JSON lines on an inherited socket, so that a library may print.
 
 The parent sends one `Job`. The worker answers with events, each a flat object with a "event" key:
 
@@ -31,7 +31,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Job:
-    """One item, as a worker needs to know it. `parts` are extra packages to discover parts in; `model` a user's own file."""
+    """One item, as a worker needs to know it. `parts` are extra packages to find parts in; `model` a user's own file."""
 
     workload: str
     technique: str

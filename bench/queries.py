@@ -29,10 +29,12 @@ def rows(count: int, batch: int) -> list[list[int]]:
 
 
 def rotation(workload: Workload, batch: int) -> list[Arrays]:
-    """The queries of a timed window: all of the card's distinct inputs, and at least QUERIES_MIN queries."""
+    """The queries of a timed window: all of the card's distinct inputs, and at least QUERIES_MIN queries.
+
+    The first of these samples are the ones with golden outputs.
+    """
     queries = max(math.ceil(workload.card.distinct_inputs / batch), QUERIES_MIN)
-    samples = workload.samples("perf", queries * batch, 0)
-    return split(samples.inputs, batch)
+    return split(workload.samples("perf", queries * batch, 0).inputs, batch)
 
 
 def split(inputs: Arrays, batch: int) -> list[Arrays]:

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from backends.contract import Engine, Session
     from bench.measure import Timed
 
+NOT_FRESH = "measured in a process that was there before"
+NOT_COLD = "other batches were tried before in this process: it was no cold start"
+NOT_FORGOTTEN = "the kernel cannot forget the peak that trying other batches left (/proc/self/clear_refs)"
 DOING = {
     "start": "starting",
     "build": "making the model",
@@ -57,7 +60,7 @@ def main(argv: list[str]) -> int:
 def _serve(job: Job, stream: IO[str]) -> int:
     phase = "start"
     try:
-        for event in events(job):
+        for event in events(job, fresh=True):
             phase = event.get("phase", phase)
             send(stream, **event)
     except BrokenPipeError:
@@ -88,25 +91,28 @@ def _remedy(error: BaseException) -> str:
     return "see the end of the worker's output"
 
 
-def events(job: Job) -> Iterator[dict[str, Any]]:
-    """Measure `job`, giving the events of `bench.protocol` as they happen; what fails raises."""
+def events(job: Job, fresh: bool = False) -> Iterator[dict[str, Any]]:
+    """Measure `job`, giving the events of `bench.protocol` as they happen; what fails raises.
+
+    `fresh`: this process was started for the job, so its age and its peak memory tell something about it.
+    """
     try:
-        yield from _events(job)
+        yield from _events(job, fresh)
     except Unsupported as answer:
         yield {"event": "unsupported", "reason": str(answer)}
 
 
-def _events(job: Job) -> Iterator[dict[str, Any]]:
-    phases: dict[str, Any] = {"start_ns": process_age_ns(), "missing": {}}
+def _events(job: Job, fresh: bool) -> Iterator[dict[str, Any]]:
+    start_ns = process_age_ns() if fresh else None
     yield _phase("build")
     item = Item.find(job)
-    phases["build_ns"] = item.build()
+    build_ns = item.build()
     yield _phase("compile")
     batch, tried = item.choose_batch() if job.batch == "auto" else (int(job.batch), None)
+    unknown_peak = NOT_FRESH if not fresh else "" if tried is None or forget_peak_memory() else NOT_FORGOTTEN
     with closing(item.compile(batch)) as session:
-        phases.update(load_ns=session.facts.load_ns, compile_ns=session.facts.compile_ns)
         yield _phase("check")
-        phases["first_run_ns"] = item.first_run(session, batch)
+        first_run_ns = item.first_run(session, batch)
         evidence = item.check(session, batch)
         yield _phase("warmup")
         load = item.load(session, batch)
@@ -115,17 +121,14 @@ def _events(job: Job) -> Iterator[dict[str, Any]]:
         timed = load.measure(job.effort)
         yield _phase("finish")
         window, marks = _window(timed, warmup, stable), {"opened_ns": timed.opened_ns, "closed_ns": timed.closed_ns}
-        write_samples(Path(job.samples_path), timed.samples)
+        samples_path = Path(job.samples_path)
+        write_samples(samples_path, timed.samples)
         del timed  # ten million samples are not to be held here and by the parent
+        about = {"batch": batch, "samples_kind": item.scenario.samples_kind, "samples_file": samples_path.name}
         result = Result(
-            window={
-                **window,
-                "batch": batch,
-                "samples_kind": item.scenario.samples_kind,
-                "samples_file": Path(job.samples_path).name,
-            },
-            phases=phases,
-            evidence={**evidence, "peak_memory_bytes": peak_memory_bytes()},
+            window={**window, **about},
+            phases=_phases(start_ns, build_ns, session, first_run_ns, cold=tried is None),
+            evidence=_with_peak_memory(evidence, unknown_peak),
             settings=_settings(session, tried),
             versions=_versions(item.engine),
             batch_chosen=batch,
@@ -137,6 +140,17 @@ def _events(job: Job) -> Iterator[dict[str, Any]]:
 
 def _phase(name: str) -> dict[str, Any]:
     return {"event": "phase", "phase": name, "t_ns": time.monotonic_ns()}
+
+
+def _phases(start_ns: int | None, build_ns: int, session: Session, first_run_ns: int, cold: bool) -> dict[str, Any]:
+    """Evidence shaped as `results.record.Phases`."""
+    facts = session.facts
+    first = {"load_ns": facts.load_ns, "compile_ns": facts.compile_ns, "first_run_ns": first_run_ns}
+    missing = {} if start_ns is not None else {"start_ns": NOT_FRESH}
+    if not cold:
+        missing.update(dict.fromkeys(first, NOT_COLD))
+        first = {}
+    return {"start_ns": start_ns, "build_ns": build_ns, **first, "missing": missing}
 
 
 def _window(timed: Timed, warmup: Timed, stable: bool) -> dict[str, Any]:
@@ -154,6 +168,13 @@ def _window(timed: Timed, warmup: Timed, stable: bool) -> dict[str, Any]:
 def _settings(session: Session, tried: str | None) -> dict[str, Any]:
     settings = {**session.facts.settings, "inflight": session.inflight}
     return settings if tried is None else {**settings, "batch_tried": tried}
+
+
+def _with_peak_memory(evidence: dict[str, Any], unknown: str) -> dict[str, Any]:
+    """`unknown`: why the peak of this process is not the item's, or nothing."""
+    if not unknown:
+        return {**evidence, "peak_memory_bytes": peak_memory_bytes()}
+    return {**evidence, "peak_memory_bytes": None, "missing": {**evidence["missing"], "peak_memory_bytes": unknown}}
 
 
 def _versions(engine: Engine) -> dict[str, str]:
@@ -188,6 +209,15 @@ def peak_memory_bytes() -> int:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def forget_peak_memory() -> bool:
+    """Start counting the peak anew; whether the kernel could (proc(5), /proc/pid/clear_refs, value 5)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

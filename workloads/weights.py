@@ -37,13 +37,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from workloads import generator
 from workloads.contract import TensorSpec
 
 if TYPE_CHECKING:
-    from workloads.contract import Arrays
+    from workloads.contract import Array, Arrays
 
 GRAPHS = Path(__file__).parent / "graphs"
 FILE_NAME = "weights.bin"
@@ -140,6 +137,8 @@ def layout(shapes: Mapping[str, tuple[int, ...]]) -> tuple[Tensor, ...]:
 
 def save_trained(name: str, arrays: Arrays, folder: Path = GRAPHS) -> Path:
     """Write the committed raw file of a trained network from its float32 tensors, in state_dict order."""
+    import numpy as np
+
     path, position = folder / f"{name}.{FILE_NAME}", 0
     with path.open("wb") as file:
         for tensor in layout({key: array.shape for key, array in arrays.items()}):
@@ -159,7 +158,9 @@ def contents(tensors: tuple[Tensor, ...]) -> Iterator[bytes | memoryview]:
         position = tensor.end
 
 
-def _drawn(tensor: Tensor) -> Iterable[generator.Floats]:
+def _drawn(tensor: Tensor) -> Iterable[Array]:
+    from workloads import generator
+
     stream = f"weights/{tensor.name}"
     if tensor.scale is None or tensor.centre is None:
         raise ValueError(f"tensor {tensor.name} was trained: its values come from a file")
@@ -199,6 +200,8 @@ def materialise(manifest: Manifest, folder: Path = GRAPHS) -> Path:
 
 def load(manifest: Manifest, folder: Path = GRAPHS) -> Arrays:
     """The tensors by name, mapped from the cache copy-on-write."""
+    import numpy as np
+
     path = materialise(manifest, folder) / FILE_NAME
     data = np.memmap(path, "<f4", mode="c")
     return {t.name: data[t.offset // 4 : t.end // 4].reshape(t.shape) for t in manifest.tensors}

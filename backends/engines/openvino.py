@@ -77,8 +77,8 @@ class OpenVinoEngine(Engine):
 class _Session(Session):
     """Each of `streams` requests owns a stream. Whoever runs borrows one, so `submit` overlaps them on plain threads.
 
-    The library's own callbacks were not clearly faster (throughput ratios of 0.5 to 1.1 in eight alternated runs on 2 busy
-    cores), and as documented they are not called when a run fails.
+    The library's own callbacks were not clearly faster (throughput ratios of 0.5 to 1.1 in eight alternated runs on 2
+    busy cores), and as documented they are not called when a run fails.
     """
 
     def __init__(self, tensor: Any, compiled: Any, model: Model, facts: Facts) -> None:

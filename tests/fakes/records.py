@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice, product
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -53,7 +53,7 @@ CARDS = {
     name: Card(
         name=name, task=task, sample_unit=unit, flops=flops, parameters=parameters, weight_bytes=4 * parameters,
         io_bytes=io_bytes, distinct_inputs=16, bounds=(Bound(latency_ms=bound_ms, percentile=99.0),), quality=quality,
-        source="made up for tests", role=role,
+        source="made up for tests", role=cast("Any", role),
     )
     for name, task, unit, flops, parameters, io_bytes, bound_ms, quality, role in (
         ("resnet50", "image classification", "image", 8_178_000_000, 25_557_032, 606_112, 100.0, None, "model"),

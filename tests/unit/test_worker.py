@@ -149,6 +149,8 @@ def test_auto_measures_with_a_batch_that_it_tried(job):
     result = answer(replace(job, engine="fake-batched", batch="auto", scenario="offline"))
     chosen = result["batch_chosen"]
     assert chosen == result["window"]["batch"]
+    phases = Phases.model_validate_json(json.dumps(result["phases"]))
+    assert phases.load_ns is phases.compile_ns is phases.first_run_ns is None
     assert re.search(rf"(^| ){chosen}: [\d.e+]+/s", result["settings"]["batch_tried"])
 
 
@@ -172,6 +174,15 @@ def test_auto_takes_the_batch_of_the_highest_throughput(job, monkeypatch, rates,
 
     monkeypatch.setattr(Item, "_rate", rate)
     assert Item.find(job).choose_batch() == (chosen, tried)
+
+
+def test_the_peak_of_other_batches_can_be_forgotten_where_the_kernel_lets():
+    before = worker.peak_memory_bytes()
+    large = np.ones(64 << 20, np.uint8)
+    assert worker.peak_memory_bytes() > before + (32 << 20)
+    del large
+    if worker.forget_peak_memory():
+        assert worker.peak_memory_bytes() < before + (32 << 20)
 
 
 def test_noise_on_stdout_and_stderr_disturbs_nobody(job):
@@ -245,6 +256,10 @@ def test_a_dead_worker_leaves_no_samples_file(job):
 def test_events_in_this_process_give_the_same(job):
     events = list(worker.events(job))
     assert [event["event"] for event in events] == ["phase"] * 6 + ["result"]
+    result = events[-1]
+    assert result["phases"]["start_ns"] is result["evidence"]["peak_memory_bytes"] is None
+    Phases.model_validate_json(json.dumps(result["phases"]))
+    Evidence.model_validate_json(json.dumps(result["evidence"]))
     with pytest.raises(RuntimeError, match="gave up"):
         list(worker.events(replace(job, engine="fake-failing")))
 

@@ -8,8 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from workloads.contract import Samples
 
 if TYPE_CHECKING:
@@ -31,6 +29,8 @@ def digits() -> tuple[Array, Array]:
 
     An image's values run from 0 to 16. Raises ValueError if the file is damaged.
     """
+    import numpy as np
+
     path = FOLDER / "digits.npz"
     with np.load(path) as stored:
         images, labels = stored["images"], stored["labels"]
@@ -41,6 +41,8 @@ def digits() -> tuple[Array, Array]:
 @lru_cache(maxsize=1)
 def topics() -> Array:
     """English text about Python without repeated paragraphs, as uint8. Raises ValueError if the file is damaged."""
+    import numpy as np
+
     path = FOLDER / "topics.txt.gz"
     text = np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8)
     _verify(path, fingerprint(text), TOPICS_SHA256)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from workloads.contract import Bound, Card
-from workloads.generator import fields
 from workloads.seeded import Seeded
 
 if TYPE_CHECKING:
@@ -34,4 +33,6 @@ class Autoencoder(Seeded):
         return autoencoder.build()
 
     def inputs(self, n: int, stream: str) -> Arrays:
+        from workloads.generator import fields
+
         return {"spectrogram": fields(stream, (n, 1, 5, 128)).reshape(n, 640)}

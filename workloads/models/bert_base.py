@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from workloads.contract import Bound, Card
-from workloads.generator import integers
 from workloads.seeded import Seeded
 
 if TYPE_CHECKING:
@@ -41,6 +38,10 @@ class BertBase(Seeded):
 
     def inputs(self, n: int, stream: str) -> Arrays:
         """Sequences of 32 to 128 tokens, padded with id 0."""
+        import numpy as np
+
+        from workloads.generator import integers
+
         ids = integers(f"{stream}/ids", (n, SEQUENCE), FIRST_WORD, VOCABULARY)
         lengths = integers(f"{stream}/lengths", (n, 1), 32, SEQUENCE + 1)
         ids[:, 0] = CLS

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from workloads import data
 from workloads.contract import Bound, Card, Quality, Samples, Split
 from workloads.nets import bytelm
@@ -27,6 +25,8 @@ def training_text() -> Array:
 
 def part(split: str) -> Samples:
     """All samples of a split: text (n, 256) int32; label `next` (n, 32) int32, the bytes after the scored positions."""
+    import numpy as np
+
     names = list(WINDOWS)
     first = len(training_text()) + WINDOW * sum(WINDOWS[name] for name in names[: names.index(split)])
     windows = data.topics()[first : first + WINDOW * WINDOWS[split]].reshape(-1, WINDOW).astype(np.int32)
@@ -64,6 +64,8 @@ class _ByteLM(Trained):
 
         An answer that is no number knows nothing: each of the 256 bytes counts as equally likely.
         """
+        import numpy as np
+
         finite = np.isfinite(outputs["logits"]).all(axis=(1, 2), keepdims=True)
         logits = np.where(finite, outputs["logits"], 0.0).astype(np.float64)
         logits -= logits.max(axis=2, keepdims=True)
@@ -74,6 +76,8 @@ class _ByteLM(Trained):
 
     def quality_value(self, scores: Array) -> float:
         """Perplexity per byte: exp of the mean negative log-likelihood (Jelinek et al. 1977)."""
+        import numpy as np
+
         return float(np.exp(scores.mean()))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from workloads.contract import Card
-from workloads.generator import uniform
 from workloads.nets.initial import scaled
 from workloads.seeded import Seeded
 
@@ -39,6 +38,8 @@ class MatMul(Seeded):
         return _product(WIDTH, lambda y: y.amax(1))
 
     def inputs(self, n: int, stream: str) -> Arrays:
+        from workloads.generator import uniform
+
         return {"x": uniform(stream, (n, ROWS, WIDTH))}
 
 
@@ -65,6 +66,8 @@ class MatVec(Seeded):
         return _product(LONG, lambda y: y)
 
     def inputs(self, n: int, stream: str) -> Arrays:
+        from workloads.generator import uniform
+
         return {"x": uniform(stream, (n, LONG))}
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from workloads import data
 from workloads.contract import Bound, Card, Quality, Samples, Split
 from workloads.seeded import Trained
@@ -24,6 +22,8 @@ ROWS = {
 
 def part(name: str) -> Samples:
     """All samples of "training", "calibration", "perf" or "evaluation": x (n, 1, 8, 8) float32 in 0..1, label (n,)."""
+    import numpy as np
+
     images, labels = data.digits()
     rows = ROWS[name]
     return Samples({"x": (images[rows, None] / np.float32(16)).astype(np.float32)}, {"label": labels[rows]})
@@ -59,6 +59,8 @@ class _Digits(Trained):
 
     def score(self, outputs: Arrays, samples: Samples) -> Array:
         """1.0 where the largest logit is the label's, else 0.0; a NaN is no answer."""
+        import numpy as np
+
         logits = outputs["logits"]
         right: Array = (logits.argmax(axis=1) == samples.labels["label"]) & np.isfinite(logits).all(axis=1)
         return right.astype(np.float64)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from workloads.contract import Bound, Card
-from workloads.generator import fields
 from workloads.seeded import Seeded
 
 if TYPE_CHECKING:
@@ -33,4 +32,6 @@ class KeywordSpotting(Seeded):
         return kws.build()
 
     def inputs(self, n: int, stream: str) -> Arrays:
+        from workloads.generator import fields
+
         return {"mfcc": fields(stream, (n, 1, 49, 10))}

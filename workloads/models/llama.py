@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from workloads.contract import Bound, Card, Tolerance
-from workloads.generator import integers, uniform
 from workloads.nets import llama
 from workloads.seeded import Seeded
 
@@ -38,6 +37,8 @@ class LlamaPrefill(Seeded):
         return llama.prefill(SIZE)
 
     def inputs(self, n: int, stream: str) -> Arrays:
+        from workloads.generator import integers
+
         return {"input_ids": integers(stream, (n, SIZE.window), 0, SIZE.vocabulary)}
 
 
@@ -67,6 +68,8 @@ class LlamaDecode(Seeded):
 
     def inputs(self, n: int, stream: str) -> Arrays:
         """A token each, after windows of random keys and values of variance 1."""
+        from workloads.generator import integers, uniform
+
         scale = math.sqrt(3.0)
         return {
             "input_ids": integers(f"{stream}/ids", (n, 1), 0, SIZE.vocabulary),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from workloads.contract import Bound, Card
-from workloads.generator import fields
 from workloads.seeded import Seeded
 
 if TYPE_CHECKING:
@@ -33,4 +32,6 @@ class MobileNetV2(Seeded):
         return mobilenetv2.build()
 
     def inputs(self, n: int, stream: str) -> Arrays:
+        from workloads.generator import fields
+
         return {"image": fields(stream, (n, 3, 224, 224))}
