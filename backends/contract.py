@@ -1,7 +1,7 @@
 """Where it is computed: what a kind of hardware and a piece of software on it have to answer.
 
 A *backend* knows one kind of hardware, an *engine* one piece of software that compiles and runs models on devices. They
-meet in `Device.address`: what the engine has to call the device. Neither imports a vendor library before it has to compile.
+meet in `Device.address`: what the engine has to call the device. Neither imports a vendor library before it compiles.
 """
 
 from __future__ import annotations

@@ -72,7 +72,8 @@ def harness_block(session: Session, rotation: Sequence[Arrays], block_s: float) 
     effort = Effort(0, block_s, 1, block_s)
 
     def run() -> float:
-        return median(measure.single_stream(session, [queries.feed(rotation, {}, 1)], measure.Enough(effort)).samples)
+        (timed,) = measure.single_stream(session, [queries.feed(rotation, {}, 1)], [measure.Enough(effort)])
+        return median(timed.samples)
 
     return run
 

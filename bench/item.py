@@ -13,7 +13,7 @@ from bench.protocol import Effort, Job
 from workloads.contract import Model, Unsupported, Workload
 
 if TYPE_CHECKING:
-    from bench.measure import Driver, Limit, Timed
+    from bench.measure import Driver, Limit, Runs
     from bench.scenarios import Scenario
     from workloads.contract import Arrays
 
@@ -110,34 +110,30 @@ class Item:
         """Samples per second, from a short offline run."""
         with closing(self.compile(batch)) as session:
             load = self.load(session, batch, "offline")
-            load.warm_up(PROBE)
-            timed = load.measure(PROBE)
+            _warmup, timed = load.runs(load.warm_up(PROBE), measure.Enough(PROBE))
         return len(timed.samples) * batch / timed.duration_ns * 1e9
 
 
 @dataclass(frozen=True)
 class Load:
-    """A session under a scenario's load, warmed up and measured in the very same way."""
+    """A session under a scenario's load."""
 
     session: Session
     workload: Workload
     rotation: list[Arrays]
     driver: Driver
 
-    def warm_up(self, effort: Effort) -> tuple[Timed, bool]:
-        """What it took, and whether it settled."""
-        limit = measure.Steady(effort.warmup_max_s, self.driver.level)
-        return self._run(limit), limit.stable
+    def warm_up(self, effort: Effort) -> measure.Steady:
+        """The limit that ends warming up."""
+        return measure.Steady(effort.warmup_max_s, self.driver.level)
 
-    def measure(self, effort: Effort) -> Timed:
-        return self._run(measure.Enough(effort))
-
-    def _run(self, limit: Limit) -> Timed:
+    def runs(self, *limits: Limit) -> Runs:
+        """One run after the other under the same load, without a pause between them."""
         chains = self.session.inflight
         steps = self.workload.golden().steps if self.workload.feedback else 1
         starts = [chain * len(self.rotation) // chains for chain in range(chains)]
         feeds = [queries.feed(self.rotation, self.workload.feedback, steps, start) for start in starts]
-        return self.driver.run(self.session, feeds, limit)
+        return self.driver.run(self.session, feeds, limits)
 
 
 def _device(job: Job) -> Device:

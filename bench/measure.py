@@ -11,9 +11,10 @@ import gc
 import threading
 import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from queue import SimpleQueue
 from statistics import median
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from backends.contract import Session
     from bench.protocol import Effort
     from bench.queries import Feed
+
+    Runs = Generator["Timed", None, None]
 
 Clock = Callable[[], int]
 CLOCK: Clock = time.perf_counter_ns
@@ -127,56 +130,65 @@ def interval_level(samples: Sequence[int], elapsed_ns: int) -> float:
     return elapsed_ns / len(samples)
 
 
-def single_stream(session: Session, feeds: Sequence[Feed], limit: Limit, clock: Clock = CLOCK) -> Timed:
-    """One query after the other from the first of `feeds`, each timed."""
+def single_stream(session: Session, feeds: Sequence[Feed], limits: Sequence[Limit], clock: Clock = CLOCK) -> Runs:
+    """One query after the other from the first of `feeds`, each timed: one run for each of `limits`."""
     put, run, get, send = session.put, session.run, session.get, feeds[0].send
-    samples = array("q")
-    add = samples.append
     arrays = next(feeds[0])
     with no_collections():
-        start = clock()
-        ask = limit.open(start)
-        while True:
-            begin = clock()
-            outputs = get(run(put(arrays)))
-            end = clock()
-            add(end - begin)
-            if end >= ask:
-                again = limit(end, samples)
-                if again is None:
-                    return Timed(samples, start, end)
-                ask = again
+        for limit in limits:
+            samples = array("q")
+            add = samples.append
+            start = clock()
+            ask = limit.open(start)
+            while True:
+                begin = clock()
+                outputs = get(run(put(arrays)))
+                end = clock()
+                add(end - begin)
+                if end >= ask:
+                    again = limit(end, samples)
+                    if again is None:
+                        break
+                    ask = again
+                arrays = send(outputs)
+            yield Timed(samples, start, end)
             arrays = send(outputs)
 
 
-def offline(session: Session, feeds: Sequence[Feed], limit: Limit, clock: Clock = CLOCK) -> Timed:
-    """Keeps `len(feeds)` queries under way, each chain of them on a feed of its own.
+def offline(session: Session, feeds: Sequence[Feed], limits: Sequence[Limit], clock: Clock = CLOCK) -> Runs:
+    """Keeps `len(feeds)` queries under way, each chain of them on a feed of its own: one run for each of `limits`.
 
-    The window opens at a completion, once every query of the filling has completed, and closes at a later completion of
-    the same chain of queries, so that chains in lockstep are not cut unequally.
+    The first run opens at a completion, once every query of the filling has completed. Each ends at a later completion
+    of the same chain of queries, so that chains in lockstep are not cut unequally, and there the next one opens: the
+    pipeline stays full between them.
     """
-    pipeline = _Pipeline(session, limit, len(feeds), clock)
+    pipeline = _Pipeline(session, limits, len(feeds), clock)
     with no_collections():
-        for each in feeds:
-            _Chain(pipeline, each).start()
-        pipeline.drained.wait()
-    return pipeline.timed()
+        try:
+            for each in feeds:
+                _Chain(pipeline, each).start()
+            for _ in limits:
+                yield pipeline.timed()
+        finally:
+            pipeline.stop()
 
 
 class _Pipeline:
     """What the chains share. Appending to an array is atomic under the interpreter's lock; all else is under `lock`."""
 
-    def __init__(self, session: Session, limit: Limit, chains: int, clock: Clock) -> None:
-        self.session, self.limit, self.chains, self.clock = session, limit, chains, clock
+    def __init__(self, session: Session, limits: Sequence[Limit], chains: int, clock: Clock) -> None:
+        self.session, self.chains, self.clock = session, chains, clock
+        self.limits = iter(limits)
+        self.limit = next(self.limits)
         self.lock = threading.Lock()
         self.drained = threading.Event()
-        self.settled: set[_Chain] = set()
+        self.full: set[_Chain] = set()
         self.anchor: _Chain | None = None
         self.closing = False
-        self.error: BaseException | None = None
         self.left = 0
         self.ends = array("q")
-        self.opened_ns = self.closed_ns = self.ask_ns = 0
+        self.opened_ns = self.ask_ns = 0
+        self.runs: SimpleQueue[tuple[array[int], int, int] | BaseException] = SimpleQueue()
 
     def completed(self, chain: _Chain) -> bool:
         """Notes a completion; returns whether the chain is to go on."""
@@ -191,35 +203,56 @@ class _Pipeline:
 
     def fill(self, chain: _Chain, now_ns: int) -> None:
         with self.lock:
-            self.settled.add(chain)
-            if len(self.settled) == self.chains and self.anchor is None:
+            self.full.add(chain)
+            if len(self.full) == self.chains and self.anchor is None:
                 self.opened_ns, self.ask_ns = now_ns, self.limit.open(now_ns)
                 self.anchor = chain
 
     def ask(self, now_ns: int) -> None:
+        """Called by the anchor only, so by one thread at a time."""
         again = self.limit(now_ns, self.ends)
-        if again is None:
-            self.closed_ns, self.closing = now_ns, True
-        else:
+        if again is not None:
             self.ask_ns = again
+            return
+        ended = (self.ends, self.opened_ns, now_ns)
+        following = next(self.limits, None)
+        if following is None:
+            self.closing = True
+        else:
+            self.limit, self.ends = following, array("q")
+            self.opened_ns, self.ask_ns = now_ns, following.open(now_ns)
+        self.runs.put(ended)
 
     def leave(self, error: BaseException | None = None) -> None:
         with self.lock:
             if error is not None:
-                self.error, self.closing = self.error or error, True
+                self.closing = True
+                self.runs.put(error)
             self.left += 1
             if self.left == self.chains:
                 self.drained.set()
 
     def timed(self) -> Timed:
-        if self.error is not None:
-            raise self.error
-        ends = np.frombuffer(self.ends, np.int64)  # a view: ten million are not copied
-        ends -= self.opened_ns
-        ends.sort()
-        before, inside = (int(np.searchsorted(ends, edge, "right")) for edge in (0, self.closed_ns - self.opened_ns))
-        del ends, self.ends[inside:], self.ends[:before]
-        return Timed(self.ends, self.opened_ns, self.closed_ns)
+        """The next run, once it has ended."""
+        ended = self.runs.get()
+        if isinstance(ended, BaseException):
+            raise ended
+        ends, opened_ns, closed_ns = ended
+        if self.closing:
+            self.drained.wait()
+        else:
+            ends = ends[:]  # a chain that read the clock before the run ended may still append
+        view = np.frombuffer(ends, np.int64)  # ten million are not copied
+        view -= opened_ns
+        view.sort()
+        before, inside = (int(np.searchsorted(view, edge, "right")) for edge in (0, closed_ns - opened_ns))
+        del view, ends[inside:], ends[:before]
+        return Timed(ends, opened_ns, closed_ns)
+
+    def stop(self) -> None:
+        """Start nothing more and wait for what is under way."""
+        self.closing = True
+        self.drained.wait()
 
 
 class _Chain:
@@ -269,7 +302,7 @@ def no_collections() -> Iterator[None]:
 class Driver:
     """How one scenario's load is made, and what its warm-up looks at."""
 
-    run: Callable[[Session, Sequence[Feed], Limit], Timed]
+    run: Callable[[Session, Sequence[Feed], Sequence[Limit]], Runs]
     level: Callable[[Sequence[int], int], float]
 
 

@@ -74,7 +74,8 @@ def bare_loop(function: Callable[[], object]) -> int:
 
 def harness_loop(session: Session, effort: Effort) -> measure.Timed:
     feed = queries.feed([{"x": number} for number in range(16)], {}, 1)  # type: ignore[dict-item]  # nobody reads them
-    return measure.single_stream(session, [feed], measure.Enough(effort))
+    (timed,) = measure.single_stream(session, [feed], [measure.Enough(effort)])
+    return timed
 
 
 def time_per_sample(rounds: int) -> tuple[list[float], list[float]]:

@@ -31,7 +31,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Job:
-    """One item, as a worker needs to know it. `parts` are extra packages to find parts in; `model` a user's own file."""
+    """One item, as a worker has to know it. `parts` are extra packages to find parts in; `model` a user's own file."""
 
     workload: str
     technique: str

@@ -34,7 +34,7 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Kept:
-    """A stored record; one that is ok has a summary and samples."""
+    """A stored record; one that is ok has a summary and samples, which summarising has sorted."""
 
     record: Record
     summary: Summary | None = None

@@ -42,11 +42,10 @@ def durations_s(kept: Kept) -> list[float]:
     return [int(value) / 1e9 for value in spaced(kept.samples)]
 
 
-def spaced(samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """At most VALUES_MAX of the sorted samples, at evenly spaced ranks from the least to the greatest."""
+def spaced(ordered: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """At most VALUES_MAX of sorted samples, at evenly spaced ranks from the least to the greatest."""
     import numpy as np
 
-    ordered = np.sort(samples)
     if len(ordered) <= VALUES_MAX:
         return ordered
     return ordered[np.linspace(0, len(ordered) - 1, VALUES_MAX).round().astype(np.int64)]

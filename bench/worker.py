@@ -116,11 +116,16 @@ def _events(job: Job, fresh: bool) -> Iterator[dict[str, Any]]:
         evidence = item.check(session, batch)
         yield _phase("warmup")
         load = item.load(session, batch)
-        warmup, stable = load.warm_up(job.effort)
-        yield _phase("measure")
-        timed = load.measure(job.effort)
+        steady = load.warm_up(job.effort)
+        with closing(load.runs(steady, measure.Enough(job.effort))) as runs:
+            warmup = next(runs)
+            yield _phase("measure")
+            timed = next(runs)
         yield _phase("finish")
-        window, marks = _window(timed, warmup, stable), {"opened_ns": timed.opened_ns, "closed_ns": timed.closed_ns}
+        window, marks = (
+            _window(timed, warmup, steady.stable),
+            {"opened_ns": timed.opened_ns, "closed_ns": timed.closed_ns},
+        )
         samples_path = Path(job.samples_path)
         write_samples(samples_path, timed.samples)
         del timed  # ten million samples are not to be held here and by the parent

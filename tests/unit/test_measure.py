@@ -91,6 +91,11 @@ def feeds(count=1, distinct=5):
     return [queries.feed(made, {}, 1, start) for start in range(count)]
 
 
+def once(driver, session, feeds, limit, *clock):
+    (timed,) = driver(session, feeds, [limit], *clock)
+    return timed
+
+
 def effort(min_s, queries_min, max_s):
     return Enough(Effort(0, min_s, queries_min, max_s))
 
@@ -98,7 +103,7 @@ def effort(min_s, queries_min, max_s):
 def test_programmed_latencies_are_recovered_exactly():
     clock = Clock()
     programmed = [random.Random(i).randint(900_000, 1_100_000) for i in range(2000)]
-    timed = single_stream(Programmed(clock, programmed), feeds(), effort(1, 1, 5), clock)
+    timed = once(single_stream, Programmed(clock, programmed), feeds(), effort(1, 1, 5), clock)
     assert list(timed.samples) == programmed[: len(timed.samples)]
     assert timed.duration_ns == sum(timed.samples)
     assert timed.duration_ns >= 1_000_000_000 > timed.duration_ns - timed.samples[-1]
@@ -107,7 +112,7 @@ def test_programmed_latencies_are_recovered_exactly():
 def test_every_distinct_input_is_asked_for_in_turn():
     clock = Clock()
     session = Programmed(clock, itertools.repeat(MS))
-    single_stream(session, feeds(distinct=7), effort(0.05, 1, 1), clock)
+    once(single_stream, session, feeds(distinct=7), effort(0.05, 1, 1), clock)
     assert [int(values["x"][0, 0]) for values in session.asked] == [i % 7 for i in range(50)]
 
 
@@ -125,7 +130,9 @@ def test_the_window_closes_when_both_minima_are_met_and_never_later_than_the_max
     min_s, queries_min, max_s, expected
 ):
     clock = Clock()
-    timed = single_stream(Programmed(clock, itertools.repeat(MS)), feeds(), effort(min_s, queries_min, max_s), clock)
+    timed = once(
+        single_stream, Programmed(clock, itertools.repeat(MS)), feeds(), effort(min_s, queries_min, max_s), clock
+    )
     assert len(timed.samples) == expected
 
 
@@ -138,7 +145,7 @@ def test_nothing_is_collected_in_the_window_and_collecting_is_as_before_after_it
             return super().run(values)
 
     assert gc.isenabled()
-    single_stream(Watching(clock, itertools.repeat(MS)), feeds(), effort(0.01, 1, 1), clock)
+    once(single_stream, Watching(clock, itertools.repeat(MS)), feeds(), effort(0.01, 1, 1), clock)
     assert gc.isenabled()
     assert not any(seen)
 
@@ -146,7 +153,7 @@ def test_nothing_is_collected_in_the_window_and_collecting_is_as_before_after_it
 def test_collecting_is_as_before_after_an_error_too():
     clock = Clock()
     with pytest.raises(StopIteration):
-        single_stream(Programmed(clock, [MS]), feeds(), effort(0.01, 1, 1), clock)
+        once(single_stream, Programmed(clock, [MS]), feeds(), effort(0.01, 1, 1), clock)
     assert gc.isenabled()
 
 
@@ -154,7 +161,7 @@ def test_collecting_is_as_before_after_an_error_too():
 def test_offline_counts_the_rate_of_a_device_with_overlap(streams):
     clock = Clock()
     session = Overlapping(clock, lambda _number: 4 * MS, streams)
-    timed = offline(session, feeds(streams), effort(0.4, 1, 2), clock)
+    timed = once(offline, session, feeds(streams), effort(0.4, 1, 2), clock)
     session.close()
     assert len(timed.samples) / timed.duration_ns * 4 * MS == pytest.approx(streams)
     assert session.most == streams
@@ -163,7 +170,7 @@ def test_offline_counts_the_rate_of_a_device_with_overlap(streams):
 def test_offline_completions_are_sorted_and_within_the_window():
     clock, rng = Clock(), random.Random(3)
     session = Overlapping(clock, lambda _number: rng.randint(MS, 9 * MS), 4)
-    timed = offline(session, feeds(4), effort(2, 1, 9), clock)
+    timed = once(offline, session, feeds(4), effort(2, 1, 9), clock)
     session.close()
     assert list(timed.samples) == sorted(timed.samples)
     assert timed.samples[0] > 0
@@ -177,7 +184,7 @@ def test_offline_opens_its_window_when_the_pipeline_is_full():
     clock = Clock()
     session = Overlapping(clock, lambda number: 100 * MS if number < 3 else MS, 3)
     began = clock.now_ns
-    timed = offline(session, feeds(3), effort(0.05, 1, 1), clock)
+    timed = once(offline, session, feeds(3), effort(0.05, 1, 1), clock)
     session.close()
     assert timed.opened_ns == began + 100 * MS
     assert len(timed.samples) == 150
@@ -189,7 +196,7 @@ def test_an_error_in_a_callback_ends_offline_and_is_raised(fail_at):
     session = Overlapping(clock, lambda _number: MS, 3)
     session.fail_at = fail_at
     with pytest.raises(RuntimeError, match="device lost"):
-        offline(session, feeds(3), effort(10, 1, 20), clock)
+        once(offline, session, feeds(3), effort(10, 1, 20), clock)
     session.close()
 
 
@@ -201,7 +208,7 @@ def test_an_error_of_the_output_copy_ends_offline_and_is_raised():
     clock = Clock()
     session = Broken(clock, itertools.repeat(MS), inflight=2)
     with pytest.raises(OSError, match="copy failed"):
-        offline(session, feeds(2), effort(0.01, 1, 1), clock)
+        once(offline, session, feeds(2), effort(0.01, 1, 1), clock)
     session.close()
 
 
@@ -213,10 +220,47 @@ def test_offline_on_a_session_with_plain_threads():
             return values
 
     session = Plain()
-    timed = offline(session, feeds(3), effort(0.0, 500, 5))
+    timed = once(offline, session, feeds(3), effort(0.0, 500, 5))
     session.close()
     assert len(timed.samples) >= 500
     assert (np.diff(timed.samples) >= 0).all()
+
+
+def test_offline_stays_full_from_one_run_to_the_next():
+    clock = Clock()
+    session = Overlapping(clock, lambda _number: 4 * MS, 3)
+    first, second = offline(session, feeds(3), [effort(0.4, 1, 2), effort(0.8, 1, 2)], clock)
+    assert second.opened_ns == first.closed_ns
+    assert (first.duration_ns, second.duration_ns) == (400 * MS, 800 * MS)
+    assert (len(first.samples), len(second.samples)) == (300, 600)
+    assert 0 < second.samples[0] <= 4 * MS
+
+
+def test_single_stream_goes_on_with_the_next_input_in_the_next_run():
+    clock = Clock()
+    session = Programmed(clock, itertools.repeat(MS))
+    limits = [effort(0.003, 1, 1), effort(0.004, 1, 1)]
+    first, second = single_stream(session, feeds(distinct=5), limits, clock)
+    assert (len(first.samples), len(second.samples)) == (3, 4)
+    assert [int(values["x"][0, 0]) for values in session.asked] == [0, 1, 2, 3, 4, 0, 1]
+
+
+def test_a_load_that_is_given_up_leaves_nothing_under_way():
+    class Counting(Session):
+        inflight, running, runs = 3, 0, 0
+
+        def run(self, values):
+            self.runs += 1
+            return values
+
+    session = Counting()
+    load = offline(session, feeds(3), [effort(0.01, 1, 1), effort(60, 1, 60)])
+    next(load)
+    load.close()
+    runs = session.runs
+    session.close()
+    assert session.runs == runs
+    assert gc.isenabled()
 
 
 # --- warming up
@@ -225,7 +269,7 @@ def test_offline_on_a_session_with_plain_threads():
 def run_warmup(latencies_ns, max_s=0.8, driver=single_stream, level=latency_level):
     clock = Clock()
     limit = Steady(max_s, level)
-    timed = driver(Programmed(clock, latencies_ns), feeds(), limit, clock)
+    timed = once(driver, Programmed(clock, latencies_ns), feeds(), limit, clock)
     return timed, limit
 
 
@@ -274,7 +318,7 @@ def test_offline_warms_up_by_the_time_between_completions():
     clock = Clock()
     session = Overlapping(clock, lambda number: 4 * MS if number > 100 else 12 * MS - number * 80_000, 2)
     limit = Steady(2.0, interval_level)
-    timed = offline(session, feeds(2), limit, clock)
+    timed = once(offline, session, feeds(2), limit, clock)
     session.close()
     assert limit.stable
     assert timed.duration_ns > 100 * 4 * MS + WARMUP_BLOCKS // 2 * 125 * MS
@@ -298,7 +342,7 @@ def test_settled_refuses_a_step_between_the_halves(levels, step):
 
 def test_the_samples_take_no_more_than_nine_bytes_each():
     clock = Clock()
-    timed = single_stream(Programmed(clock, itertools.repeat(10_000)), feeds(), effort(2.0, 1, 2.0), clock)
+    timed = once(single_stream, Programmed(clock, itertools.repeat(10_000)), feeds(), effort(2.0, 1, 2.0), clock)
     assert len(timed.samples) == 200_000
     _address, _count = timed.samples.buffer_info()
     assert timed.samples.__sizeof__() / len(timed.samples) < 9
