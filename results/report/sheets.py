@@ -75,7 +75,7 @@ SINGLE_STREAM = Kind(
     "One query at a time, the next sent when the last has answered. Ratios compare the median, p50; above 1 is faster.",
     (
         "latency_p50_ns", "spread", "latency_p90_ns", "latency_p99_ns", "ratio", "verdict", "bounds", "cold_start_ns",
-        "quality", "usd_per_million", "usd_per_hour", "peak_memory_bytes", "energy_j",
+        "quality", "usd_per_million", "usd_per_hour", "energy_j", "peak_memory_bytes",
     ),
 )  # fmt: skip
 OFFLINE = Kind(
@@ -84,7 +84,7 @@ OFFLINE = Kind(
     "bound was met.",
     (
         "throughput_per_s", "spread", "ratio", "verdict", "ceiling_share", "quality", "usd_per_million", "usd_per_hour",
-        "peak_memory_bytes", "energy_j",
+        "energy_j", "peak_memory_bytes",
     ),
 )  # fmt: skip
 OTHER = Kind(
@@ -92,9 +92,11 @@ OTHER = Kind(
     "Ratios compare this scenario's own figure; above 1 is faster.",
     (
         "throughput_per_s", "latency_p50_ns", "latency_p90_ns", "latency_p99_ns", "spread", "ratio", "verdict",
-        "bounds", "quality", "usd_per_million", "usd_per_hour", "peak_memory_bytes", "energy_j",
+        "bounds", "quality", "usd_per_million", "usd_per_hour", "energy_j", "peak_memory_bytes",
     ),
 )  # fmt: skip
+SHARED = {"hardware": "on {}", "precision": "in {}", "batch": "at batch {}", "usd_per_hour": "priced at {} $/h"}
+"""Columns that become words of the caption where every line has the same text in them."""
 KINDS = {"single_stream": SINGLE_STREAM, "offline": OFFLINE}
 
 
@@ -118,20 +120,35 @@ def _sheet(name: str, lines: Sequence[Line], context: Context) -> Sheet:
     kind = KINDS.get(name, OTHER)
     optional = tuple(part for part in OPTIONAL if any(line.row[part] != USUAL[part] for line in lines))
     scenario = ("scenario",) if any(line.row["scenario"] != name for line in lines) else ()
-    places = list(dict.fromkeys(line.hardware for line in lines))
-    identity = ("engine", "precision", *optional, "batch", *scenario, *(("hardware",) if len(places) > 1 else ()))
-    columns = [Column("workload", "Workload"), *map(_column, (*identity, *kind.columns))]
+    wanted = ("engine", "precision", *optional, "batch", *scenario, "hardware")
+    shared = _shared(lines, context)
+    identity = tuple(part for part in wanted if part not in shared)
+    figures = tuple(key for key in kind.columns if key not in shared)
+    columns = [Column("workload", "Workload"), *map(_column, (*identity, *figures))]
     rows = [
         SheetRow(
             line.id,
             line.row["workload"],
             "" if line.row["provenance"] == "measured" else line.row["provenance"],
-            [*(_word(line, part) for part in identity), *(_cell(line, key, context) for key in kind.columns)],
+            [*(_word(line, part) for part in identity), *(_cell(line, key, context) for key in figures)],
         )
         for line in lines
     ]
-    caption = kind.caption if len(places) > 1 else f"All on {places[0]}. {kind.caption}"
+    words = ", ".join(SHARED[part].format(text) for part, text in shared.items())
+    caption = f"All {words}. {kind.caption}" if words else kind.caption
     return Sheet(name, kind.title or name.replace("_", " ").capitalize(), caption, columns, rows)
+
+
+def _shared(lines: Sequence[Line], context: Context) -> dict[str, str]:
+    """The parts of SHARED in which all lines agree, with their text."""
+    texts = {part: {_text(line, part, context) for line in lines} for part in SHARED}
+    return {part: text for part, (text, *others) in texts.items() if text and not others}
+
+
+def _text(line: Line, part: str, context: Context) -> str:
+    if part in BY_KEY:
+        return "" if line.row[part] is None else _cell(line, part, context).text
+    return _word(line, part).text
 
 
 def _column(key: str) -> Column:

@@ -151,9 +151,13 @@ def test_nothing_is_collected_in_the_window_and_collecting_is_as_before_after_it
 
 
 def test_collecting_is_as_before_after_an_error_too():
+    class Broken(Programmed):
+        def run(self, values):
+            raise OSError("device lost")
+
     clock = Clock()
-    with pytest.raises(StopIteration):
-        once(single_stream, Programmed(clock, [MS]), feeds(), effort(0.01, 1, 1), clock)
+    with pytest.raises(OSError, match="device lost"):
+        once(single_stream, Broken(clock, []), feeds(), effort(0.01, 1, 1), clock)
     assert gc.isenabled()
 
 
