@@ -142,6 +142,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if stream is not None:
         profile = runner.request.profile
         runner.progress = Progress(len(session.items), profile.warmup_max_s + profile.min_duration_s, stream)
+    runner.prepare(item.callspec.params["item_id"] for item in session.items if hasattr(item, "callspec"))
 
 
 def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> tuple[str, str, str] | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench import conditions, supervisor
+from bench import build, conditions, parts, supervisor
 from bench.cases import Item, Profile, Selection
 from bench.progress import Progress, spoken
 from bench.protocol import Job
@@ -53,6 +53,26 @@ class Runner:
 
         asked = self.request
         return Recorder(asked.results, asked.profile.name, asked.command, asked.seed)
+
+    def prepare(self, item_ids: Iterable[str]) -> None:
+        """Make the models that these items need, so that none of them pays for it; Progress says which.
+
+        What cannot be made is left to its item, which says so too and becomes a record.
+        """
+        from backends.contract import Engine
+
+        cases = [self.items[one].case for one in item_ids]
+        extra = self.request.selection.parts
+        wanted = [
+            (case.workload.card.name, parts.find(Engine, case.engine, extra).form)
+            for case in sorted(cases, key=lambda case: case.workload.card.name)
+            if case.presence.state == "present"
+        ]
+        if self.progress and wanted:
+            self.progress.show("preparing models")
+        for artefact in build.prebuild(wanted, extra):
+            if self.progress:
+                self.progress.show(f"preparing models: {artefact.workload} done")
 
     def measure(self, item_id: str) -> Kept:
         """Measure one item and store what came of it; raises StoreError when it cannot be kept."""
