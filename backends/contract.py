@@ -170,9 +170,11 @@ class Backend(ABC):
 
 
 class Engine(ABC):
-    """Software that compiles and runs models. `module` is the import it needs, never made before `compile`."""
+    """Software that compiles and runs models. What it needs is never imported before `compile`."""
 
     name: str
+    module: str = ""
+    """The import whose version is recorded; "": it is called like the engine."""
     by_default: bool = True
     """False for an engine that is only measured when `--engine` names it."""
     form: str = "onnx"

@@ -136,7 +136,7 @@ def _computed(engine: Engine, device: Device, label: str, extra: tuple[str, ...]
             return Finding(
                 "engine", label, "broken", detail, outcome.remedy or f"run: {_command(engine, device, name)}"
             )
-        return _judged(label, name, outcome)
+        return _judged(engine.name, label, name, outcome)
     detail = "refuses " + "; ".join(refusals) if refusals else "no workload can be loaded"
     return Finding("engine", label, "broken", detail, "measure a workload that it takes: accelmark list workloads")
 
@@ -147,7 +147,7 @@ def _last_words(tail: str) -> str:
     return said[-1] if said else ""
 
 
-def _judged(label: str, workload: str, outcome: supervisor.Outcome) -> Finding:
+def _judged(engine: str, label: str, workload: str, outcome: supervisor.Outcome) -> Finding:
     from results import checks
     from results.record import OutputCheck
 
@@ -158,9 +158,9 @@ def _judged(label: str, workload: str, outcome: supervisor.Outcome) -> Finding:
     if faults:
         remedy = "do not trust this engine here; try another version of it"
         return Finding("engine", label, "broken", f"{workload}: {'; '.join(faults)}", remedy)
-    version = ", ".join(f"{name} {version}" for name, version in result["versions"].items() if name in label)
+    version = result["versions"].get(engine, "").partition("-")[0]
     detail = f"{workload} fp32: {outputs.n} of {outputs.n} outputs right, compiled in {compile_s:.2f} s"
-    return Finding("engine", label, "present", f"{version}; {detail}" if version else detail)
+    return Finding("engine", label, "present", f"{engine} {version}; {detail}" if version else detail)
 
 
 def _smallest_workloads(extra: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ Worker-side code needs the standard library, numpy and its engine, nothing else,
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import IO, Any
 
@@ -83,10 +83,3 @@ def send(stream: IO[str], event: str, **values: Any) -> None:
     """One event, at once. NaN and infinity are refused here, where the stack still says who made them."""
     stream.write(json.dumps({"event": event, **values}, allow_nan=False) + "\n")
     stream.flush()
-
-
-def receive(stream: IO[str]) -> Iterator[dict[str, Any]]:
-    """Events until the other side closes; a torn last line, as a killed worker leaves it, is dropped."""
-    for line in stream:
-        if line.endswith("\n"):
-            yield json.loads(line)

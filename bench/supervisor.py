@@ -112,7 +112,7 @@ def _follow(worker: _Worker, limits_s: Mapping[str, float], on_phase: OnPhase) -
             kind, values = _parse_event(event)
         except TimeoutError:
             why = f"no progress in phase {phase} for {limits_s[phase]:g} s; the worker was killed"
-            return Outcome("failed", phase, why, "raise --timeout if this machine needs longer")
+            return Outcome("failed", phase, why, "raise --timeout-s if this machine needs longer")
         except ProtocolError as error:
             return Outcome("failed", phase, f"{error} in phase {phase}; the worker was killed")
         if kind != "phase":

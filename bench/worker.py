@@ -6,9 +6,11 @@ behind meets another.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import resource
+import signal
 import socket
 import sys
 import threading
@@ -72,8 +74,11 @@ def _serve(job: Job, stream: IO[str]) -> int:
 
 
 def _end_with_parent(channel: socket.socket) -> None:
-    """End with the parent: a worker that nobody listens to would disturb the next run's."""
-    channel.recv(1)
+    """End with the parent, and whatever was started here too: what nobody waits for would disturb the next run."""
+    with contextlib.suppress(ConnectionResetError):  # the parent died with events unread
+        channel.recv(1)
+    if os.getpgrp() == os.getpid():  # as the supervisor starts it
+        os.killpg(0, signal.SIGKILL)
     os._exit(1)
 
 
@@ -122,10 +127,8 @@ def _events(job: Job, fresh: bool) -> Iterator[dict[str, Any]]:
             yield _phase("measure")
             timed = next(runs)
         yield _phase("finish")
-        window, marks = (
-            _window(timed, warmup, steady.stable),
-            {"opened_ns": timed.opened_ns, "closed_ns": timed.closed_ns},
-        )
+        window = _window(timed, warmup, steady.stable)
+        marks = {"opened_ns": timed.opened_ns, "closed_ns": timed.closed_ns}
         samples_path = Path(job.samples_path)
         write_samples(samples_path, timed.samples)
         del timed  # ten million samples are not to be held here and by the parent
@@ -185,7 +188,7 @@ def _with_peak_memory(evidence: dict[str, Any], unknown: str) -> dict[str, Any]:
 def _versions(engine: Engine) -> dict[str, str]:
     """Of the interpreter, numpy and the engine's own module, which is imported by now."""
     versions = {"python": platform.python_version(), "numpy": np.__version__}
-    version = getattr(sys.modules.get(getattr(engine, "module", engine.name)), "__version__", None)
+    version = getattr(sys.modules.get(engine.module or engine.name), "__version__", None)
     return versions if version is None else {**versions, engine.name: str(version)}
 
 

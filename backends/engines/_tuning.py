@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from backends.contract import Arrays
     from workloads.contract import TensorSpec
 
-CHECKOUT = ".venv/bin/pip install -e '.[{extra}]'"
+CHECKOUT = ".venv/bin/pip install -e '.[{extra}]' -c constraints.txt"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import re
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -65,6 +65,7 @@ def devices() -> tuple[str, ...]:
     return tuple(dict.fromkeys(fact.device for fact in _device_facts()))
 
 
+@lru_cache(maxsize=1024)  # every row of a report asks, and few devices make many rows
 def device(name: str) -> tuple[DeviceFact, ...]:
     """Everything known of one device; empty if it is unknown. Case, spaces and punctuation do not count."""
     return tuple(fact for fact in _device_facts() if _plain(fact.device) == _plain(name))
@@ -75,6 +76,7 @@ def fact(name: str, quantity: Quantity, precision: str = "") -> DeviceFact | Non
     return next((f for f in device(name) if f.quantity == quantity and f.precision == precision), None)
 
 
+@lru_cache(maxsize=1024)
 def prices(
     instance_type: str | None = None, hardware: str | None = None, region: str | None = None, kind: str | None = None
 ) -> tuple[PriceRow, ...]:

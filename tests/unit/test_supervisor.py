@@ -111,6 +111,7 @@ def test_a_hang_is_ended_in_every_phase(run: Stub, phase: str) -> None:
     assert outcome.status == "failed"
     assert outcome.phase == phase
     assert f"no progress in phase {phase} for 0.4 s" in outcome.reason
+    assert "--timeout-s" in outcome.remedy
     assert outcome.stderr_tail == "last words"
 
 

@@ -254,6 +254,40 @@ def test_a_worker_whose_parent_is_gone_ends(job):
     assert process.wait(timeout=30) == 1
 
 
+def test_a_worker_whose_parent_died_with_events_unread_ends_too(job):
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-m", "bench.worker", str(theirs.fileno())]
+    process = subprocess.Popen(command, cwd=ROOT, pass_fds=[theirs.fileno()])
+    theirs.close()
+    ours.sendall(replace(job, engine="fake-hang").to_line().encode())
+    while b'"check"' not in ours.recv(1 << 16, socket.MSG_PEEK):
+        time.sleep(0.01)
+    ours.close()
+    assert process.wait(timeout=30) == 1
+
+
+def test_what_a_worker_has_started_ends_with_it():
+    code = (
+        "import socket, subprocess, sys; from bench import worker;"
+        "print(subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL).pid, flush=True);"
+        "worker._end_with_parent(socket.socket(fileno=int(sys.argv[1])))"
+    )
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-c", code, str(theirs.fileno())]
+    process = subprocess.Popen(
+        command, cwd=ROOT, pass_fds=[theirs.fileno()], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    theirs.close()
+    child = Path("/proc", process.stdout.readline().strip(), "stat")
+    ours.close()
+    assert process.wait(timeout=30) == -signal.SIGKILL
+    process.stdout.close()
+    deadline = time.monotonic() + 5
+    while child.exists() and ") Z " not in child.read_text():
+        assert time.monotonic() < deadline, "the child lives on"
+        time.sleep(0.01)
+
+
 def test_a_dead_worker_leaves_no_samples_file(job):
     events, status, _printed, _errors = serve(replace(job, engine="fake-killed", options={"after": "100"}))
     assert status == -signal.SIGKILL
