@@ -16,11 +16,15 @@ TORCH := .venv-torch/bin/python
 SOURCES := backends bench results tests workloads conftest.py
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test test-torch lint browser graphs fidelity overhead scale clean
+.PHONY: help setup setup-torch bench test test-torch lint browser graphs fidelity overhead scale clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo "  options: BACKEND=cuda (its own environment), ARGS='--profile=standard -k mobilenet', PYTHON=python3.12"
+
+setup: .venv/.test  ## only make .venv, for work on anything but a workload
+
+setup-torch: .venv-torch/.test  ## only make .venv-torch, for work on a workload
 
 bench: $(VENV)/.bench  ## set up, measure BACKEND (default cpu), write results/report.html and print its path
 	@status=0; \

@@ -1,1 +1,7 @@
 """RUN: selects cases, measures each in a process of its own, and records what came of it."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout: commands run in it, and results lie in it."""
+RUNS = ROOT / "results" / "runs"

@@ -13,12 +13,9 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-from bench import parts
+from bench import ROOT, parts
 from workloads.contract import Unsupported, Workload
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)

@@ -5,32 +5,45 @@ Nothing here imports an engine, pandas or pydantic: collecting a thousand cases 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import random
-import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from typing import Any, Literal
 
 from backends.contract import Backend, Device, Engine, Presence
-from bench import parts, scenarios
+from bench import ROOT, parts, scenarios
 from bench.parts import Found
 from bench.protocol import Effort
-from bench.supervisor import ROOT
+from results.names import is_name
 from workloads.contract import Bound, Workload
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "fp8", "int8", "int4")
 TECHNIQUES = ("none",)
 GOALS = ("latency", "throughput")
-NAME = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9 ._:/+@()\[\]=,>%#~*-]{0,159}\Z")
-"""What `results.record.Name` accepts, without importing pydantic."""
+BATCH_MAX = 65_536
+"""Far beyond what raises throughput any more: inputs of a mistyped batch would fill the memory first."""
+
+START_S = 2.5
+"""Start, load, compile and checks of a small model: a first guess, for people."""
 
 
 class SelectionError(ValueError):
     """Something asked for cannot be meant; the message is one line with the remedy."""
+
+
+def parse_bound(text: str) -> Bound:
+    """15 or 15@99: milliseconds, and the percentile of queries that must keep them; raises SelectionError."""
+    latency, _, percentile = text.partition("@")
+    with contextlib.suppress(ValueError):
+        bound = Bound(float(latency), float(percentile or 99))
+        if 0 < bound.latency_ms < math.inf and 0 < bound.percentile <= 100:
+            return bound
+    raise SelectionError(f"--bound {text}: write milliseconds, or milliseconds@percentile, as in 15@99")
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,11 @@ class Profile:
     min_duration_s: float
     max_duration_s: float
     min_samples: Mapping[str, int]
+
+    @property
+    def item_s(self) -> float:
+        """How long an item takes at least, with START_S."""
+        return START_S + self.warmup_max_s + self.min_duration_s
 
     def effort(self, scenario: str, batch: str) -> Effort:
         per_query = int(batch) if batch.isdecimal() else 1
@@ -86,8 +104,9 @@ class Selection:
         _check("scenario", self.scenarios, tuple(scenarios.SCENARIOS))
         _check("goal", (self.goal,) if self.goal else (), GOALS)
         for batch in self.batches:
-            if batch != "auto" and not (batch.isdecimal() and int(batch) > 0):
-                raise SelectionError(f"--batch {batch}: a positive number or auto")
+            number = int(batch) if batch.isdecimal() else 0
+            if batch != "auto" and not (1 <= number <= BATCH_MAX and batch == str(number)):
+                raise SelectionError(f"--batch {batch}: a number from 1 to {BATCH_MAX:,}, or auto")
         for text in (*self.options, *self.options.values()):
             _checked_name("--option", text)
 
@@ -158,6 +177,7 @@ def expand(selection: Selection) -> list[Case]:
         backends = _backends(parts.collect(Backend, selection.parts), selection.backends)
         engines = parts.collect(Engine, selection.parts)
         named = _named(Engine, engines, selection.engines)
+        _named(Engine, engines, tuple(selection.pythons))
     except parts.PartError as error:
         raise SelectionError(str(error)) from error
     for part in (*backends, *named):
@@ -195,7 +215,7 @@ def _places(
 ) -> Iterator[Place]:
     presence = _asked(lambda: backend.probe(targets), f"backends: probing {backend.name}")
     if presence.state != "present":
-        if selection.backends or presence.state != "absent":
+        if selection.backends or targets or presence.state != "absent":
             yield backend.name, backend.name, "none", "none", presence
         return
     for number, device in enumerate(presence.devices):
@@ -249,7 +269,9 @@ def _available_in(python: str, engine: str, device: Device, extra: Sequence[str]
         answer = subprocess.run(
             [python, "-c", _ASK, question], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
         )
-        return Presence(**json.loads(answer.stdout))
+        presence = Presence(**json.loads(answer.stdout))
+        remedy = f"install {engine} for {python}, or check --python" if presence.state == "absent" else presence.remedy
+        return replace(presence, remedy=remedy)
     except subprocess.CalledProcessError as error:
         why = (error.stderr.strip() or f"exit status {error.returncode}").splitlines()[-1]
     except (OSError, subprocess.TimeoutExpired, ValueError, TypeError) as error:
@@ -306,7 +328,7 @@ def _check(
 
 
 def _checked_name(what: str, text: str) -> str:
-    if not NAME.match(text):
+    if not is_name(text):
         raise SelectionError(
             f"{what} is {text!r}: names have letters, digits, spaces and ._:/+@()[]=,>%#~*- only, and at most 160"
         )

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn, TypeAlias
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "results" / "runs"
+from bench import RUNS
+
 DESCRIPTION = "Which hardware, engine, precision and policy an AI workload should run on, and what it will cost."
 EXAMPLES = """\
 examples:
@@ -158,7 +158,7 @@ def _add_parts(parser: argparse.ArgumentParser) -> None:
 def _add_report(commands: Commands) -> None:
     text = "the newest results as one page or table, priced as you say"
     parser = commands.add_parser("report", help=text, description=text)
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="where runs are (results/runs)")
+    parser.add_argument("--results", type=Path, default=RUNS, metavar="DIR", help="where runs are (results/runs)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="what to write (results/report.FORMAT)")
     text = "html, or an export: accelmark list exports (html)"
     parser.add_argument("--format", default="html", metavar="NAME", help=text)
@@ -184,7 +184,7 @@ def _add_compare(commands: Commands) -> None:
     parser = commands.add_parser("compare", help=text, description=text)
     parser.add_argument("a", metavar="A", help="a run's name, latest, previous, or a folder of runs")
     parser.add_argument("b", metavar="B", help="likewise")
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="where runs are (results/runs)")
+    parser.add_argument("--results", type=Path, default=RUNS, metavar="DIR", help="where runs are (results/runs)")
     parser.set_defaults(command=compare)
 
 

@@ -19,17 +19,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
+from results.names import cleaned
+
 Moment = Literal["before", "during", "after"]
 HOST = Path("/")
 DMI = "sys/class/dmi/id"
 MEMORY_STEPS_PER_OCTAVE = 4
 CALIBRATION_ROUNDS = 15
-
-
-def name(text: str) -> str:
-    """`text` as a record's Name: other characters become "_", and it is neither empty nor over 160 long."""
-    kept = re.sub(r"[^A-Za-z0-9 ._:/+@()\[\]=,>%#~*-]+", "_", text.strip())
-    return re.sub(r"\A[^A-Za-z0-9]+", "", kept)[:160].rstrip() or "unknown"
 
 
 def machine(root: Path = HOST) -> dict[str, Any]:
@@ -38,13 +34,13 @@ def machine(root: Path = HOST) -> dict[str, Any]:
     instance_type, why = _instance_type(root)
     return {
         "fingerprint": _fingerprint(root, cpu, cores, memory_bytes),
-        "hostname": name(platform.node()),
-        "cpu": name(cpu),
+        "hostname": cleaned(platform.node()),
+        "cpu": cleaned(cpu),
         "cores": cores,
         "memory_bytes": memory_bytes,
-        "system": name(_system(root)),
-        "kernel": name(platform.release()),
-        "instance_type": name(instance_type) if instance_type else None,
+        "system": cleaned(_system(root)),
+        "kernel": cleaned(platform.release()),
+        "instance_type": cleaned(instance_type) if instance_type else None,
         "container": _container(root),
         "missing": {"instance_type": why} if why else {},
     }

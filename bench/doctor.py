@@ -15,8 +15,9 @@ from typing import Any
 
 from backends.contract import Backend, Device, Engine, Presence
 from bench import conditions, parts, supervisor
-from bench.inventory import found_backends, reach, scaled
+from bench.inventory import found_backends, reach
 from bench.protocol import Effort, Job
+from results.numbers import si
 from workloads.contract import Workload
 
 EFFORT = Effort(warmup_max_s=0.2, min_duration_s=0.05, min_queries=1, max_duration_s=1.0)
@@ -94,7 +95,7 @@ def packages(installed: Iterable[Any]) -> Iterator[Finding]:
 def _machine() -> Finding:
     host = conditions.machine()
     instance = host["instance_type"] or f"instance type unknown: {host['missing'].get('instance_type', '')}"
-    detail = f"{host['cores']} cores, {scaled(host['memory_bytes'], 'B')}, {host['system']}; {instance}"
+    detail = f"{host['cores']} cores, {si(host['memory_bytes'], 'B')}, {host['system']}; {instance}"
     return Finding("machine", host["cpu"], "present", detail)
 
 
@@ -113,14 +114,14 @@ def _engine(engine: Engine, devices: Sequence[Device], extra: tuple[str, ...], c
     for device, presence in reached.answers:
         label = f"{engine.name} on {device.name}"
         if presence.state != "present" or not (compute and device.runs):
-            yield _presence("engine", label, presence, device)
+            yield _not_computed(label, presence, device)
         else:
             yield _computed(engine, device, label, extra)
 
 
-def _presence(kind: str, label: str, presence: Presence, device: Device) -> Finding:
+def _not_computed(label: str, presence: Presence, device: Device) -> Finding:
     what = "not computed with" if device.runs else "can compile for it, cannot run on it"
-    return Finding(kind, label, presence.state, presence.reason or what, presence.remedy)
+    return Finding("engine", label, presence.state, presence.reason or what, presence.remedy)
 
 
 def _computed(engine: Engine, device: Device, label: str, extra: tuple[str, ...]) -> Finding:
@@ -133,21 +134,20 @@ def _computed(engine: Engine, device: Device, label: str, extra: tuple[str, ...]
             continue
         if outcome.status == "failed":
             detail = "; ".join(filter(None, (f"{name}: {outcome.reason}", _last_words(outcome.stderr_tail))))
-            return Finding(
-                "engine", label, "broken", detail, outcome.remedy or f"run: {_command(engine, device, name)}"
-            )
-        return _judged(engine.name, label, name, outcome)
+            remedy = "; ".join(filter(None, (outcome.remedy, f"run: {_command(engine, device, name)}")))
+            return Finding("engine", label, "broken", detail, remedy)
+        return _judged(engine, label, name, outcome)
     detail = "refuses " + "; ".join(refusals) if refusals else "no workload can be loaded"
     return Finding("engine", label, "broken", detail, "measure a workload that it takes: accelmark list workloads")
 
 
 def _last_words(tail: str) -> str:
     """The last line that the engine itself printed, before Python's own account of a crash."""
-    said = tail.partition("Fatal Python error")[0].strip().splitlines() or tail.splitlines()
+    said = tail.partition("Fatal Python error")[0].strip().splitlines()
     return said[-1] if said else ""
 
 
-def _judged(engine: str, label: str, workload: str, outcome: supervisor.Outcome) -> Finding:
+def _judged(engine: Engine, label: str, workload: str, outcome: supervisor.Outcome) -> Finding:
     from results import checks
     from results.record import OutputCheck
 
@@ -158,9 +158,11 @@ def _judged(engine: str, label: str, workload: str, outcome: supervisor.Outcome)
     if faults:
         remedy = "do not trust this engine here; try another version of it"
         return Finding("engine", label, "broken", f"{workload}: {'; '.join(faults)}", remedy)
-    version = result["versions"].get(engine, "").partition("-")[0]
+    version = result["versions"].get(engine.name, "").partition("-")[0]
     detail = f"{workload} fp32: {outputs.n} of {outputs.n} outputs right, compiled in {compile_s:.2f} s"
-    return Finding("engine", label, "present", f"{engine} {version}; {detail}" if version else detail)
+    return Finding(
+        "engine", label, "present", f"{engine.module or engine.name} {version}; {detail}" if version else detail
+    )
 
 
 def _smallest_workloads(extra: Sequence[str]) -> list[str]:

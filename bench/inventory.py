@@ -9,6 +9,7 @@ from typing import Any
 
 from backends.contract import Backend, Device, Engine, Presence
 from bench import parts
+from results.numbers import si
 from workloads.contract import Workload
 
 Rows = list[tuple[str, ...]]
@@ -97,13 +98,6 @@ def reach(engine: Engine, devices: Sequence[Device]) -> Reach:
     return Reach((), reasons or "no device is here", next((answer.remedy for _, answer in answers), ""))
 
 
-def scaled(number: float, unit: str = "") -> str:
-    """Three digits and a decimal prefix: 4.1 G."""
-    prefixes = (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
-    prefix, scale = next(((p, s) for p, s in prefixes if abs(number) >= s), ("", 1.0))
-    return f"{number / scale:.3g} {prefix}{unit}".rstrip()
-
-
 def _described(
     base: type[Any], extra: Sequence[str], width: int, describe: Callable[[Any], tuple[str, ...]]
 ) -> Iterator[tuple[str, ...]]:
@@ -120,8 +114,8 @@ def _workload(workload: Workload) -> tuple[str, ...]:
     quality = card.quality.metric if card.quality else "not measurable: random weights"
     if card.role != "model":
         bounds, quality = "none", f"not ranked: probes the machine's {card.role.removeprefix('ceiling_')} ceiling"
-    parameters, flops = scaled(card.parameters), scaled(card.flops)
-    return card.name, card.task, parameters, flops, scaled(card.weight_bytes, "B"), bounds, quality
+    parameters, flops = si(card.parameters), si(card.flops)
+    return card.name, card.task, parameters, flops, si(card.weight_bytes, "B"), bounds, quality
 
 
 def _backend(backend: Backend) -> tuple[str, ...]:

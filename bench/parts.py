@@ -1,7 +1,9 @@
 """Finds parts on their shelves: one file is one part, or one family of them, and nothing is registered anywhere.
 
 A part is a concrete class of a shelf's module, public, defined there, that subclasses the shelf's base and is made
-without arguments. Workers use this too, so it needs the standard library only and keeps to the syntax of Python 3.9.
+without arguments. A module whose classes are all abstract is listed with what the first of them lacks.
+
+Workers use this too, so it needs the standard library only and keeps to the syntax of Python 3.9.
 """
 
 from __future__ import annotations
@@ -77,7 +79,7 @@ def find(base: type[T], name: str, extra: Sequence[str] = ()) -> T:
 def unknown(base: type, name: str, found: Sequence[Found[Any]], families: Sequence[str] = ()) -> str:
     """One line for a name that no part has: its own import error, or the names (and families) that are there."""
     for one in found:
-        if one.name == name and one.error:
+        if one.error and one.name.replace("_", "-") == name.replace("_", "-"):  # a file's name has no hyphen
             return f"{kind(base)} {name} cannot be loaded: {one.error} ({one.file})"
     return no_such(kind(base), name, sorted({one.name for one in found if one.part is not None} | set(families)))
 
@@ -120,7 +122,12 @@ def _parts(base: type[T], module_name: str) -> Iterator[Found[T]]:
     except Exception as error:  # noqa: BLE001 - a foreign file may raise anything, and is listed with it
         yield Found(stem, None, _line(error), _file(module_name))
         return
-    for part_class in _classes(base, module):
+    classes = _classes(base, module)
+    whole = [one for one in classes if not inspect.isabstract(one)]
+    if classes and not whole:  # somebody's new part, not yet complete: silence would leave its author guessing
+        missing = ", ".join(sorted(getattr(classes[0], "__abstractmethods__", ())))
+        yield Found(stem, None, f"{classes[0].__name__} lacks {missing}", str(module.__file__))
+    for part_class in whole:
         try:
             part = part_class()
             yield Found(_name(part), part, None, str(module.__file__))
@@ -136,7 +143,6 @@ def _classes(base: type[T], module: ModuleType) -> list[type[T]]:
         and not name.startswith("_")
         and issubclass(value, base)
         and value.__module__ == module.__name__
-        and not inspect.isabstract(value)
     ]
 
 

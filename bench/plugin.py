@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench import RUNS
+
 if TYPE_CHECKING:
     from bench.cases import Selection
     from bench.recorder import Kept
     from bench.runner import Request, Runner
-    from workloads.contract import Bound
 
 HERE = Path(__file__).resolve().parent
 RUNNER = pytest.StashKey["Runner"]()
@@ -140,8 +141,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     runner = config.stash[RUNNER]
     stream = terminal()
     if stream is not None:
-        profile = runner.request.profile
-        runner.progress = Progress(len(session.items), profile.warmup_max_s + profile.min_duration_s, stream)
+        runner.progress = Progress(len(session.items), runner.request.profile.item_s, stream)
     runner.prepare(item.callspec.params["item_id"] for item in session.items if hasattr(item, "callspec"))
 
 
@@ -174,7 +174,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 def _names_bench(config: pytest.Config) -> bool:
-    """Whether an argument is this folder or lies in it."""
+    """Whether an argument is this folder or lies in it; where the command was typed does not count."""
+    if config.args_source is not pytest.Config.ArgsSource.ARGS:
+        return False
     paths = [config.invocation_params.dir / argument.partition("::")[0] for argument in config.args]
     return any(path == HERE or HERE in path.parents for path in (path.resolve() for path in paths))
 
@@ -210,10 +212,13 @@ def _request(config: pytest.Config) -> Request:
     if profile not in cases.PROFILES:
         raise cases.SelectionError(parts.no_such("profile", profile, list(cases.PROFILES)))
     given = config.getoption("results")
+    for option in ("--goal", "--results"):
+        if config.getoption(option) == "":
+            raise cases.SelectionError(f"{option} is empty: give a value, or leave the option out")
     return Request(
         selection=_selection(config),
         profile=cases.PROFILES[profile],
-        results=config.invocation_params.dir / given if given else HERE.parent / "results" / "runs",
+        results=config.invocation_params.dir / given if given else RUNS,
         command=shlex.join(["pytest", *config.invocation_params.args]),
         seed=int(_number(config, "--seed", 0)),
         timeout_s=_number(config, "--timeout-s", 0.001) if config.getoption("timeout_s") else None,
@@ -223,7 +228,7 @@ def _request(config: pytest.Config) -> Request:
 
 
 def _selection(config: pytest.Config) -> Selection:
-    from bench.cases import Selection
+    from bench.cases import Selection, parse_bound
     from bench.parts import installed
 
     given = {option: _list(config, option) for option in LISTS if option not in PAIRS}
@@ -238,7 +243,7 @@ def _selection(config: pytest.Config) -> Selection:
         goal=config.getoption("goal"),
         targets=given["--target"],
         options=_pairs(config, "--option"),
-        bounds=tuple(_bound(text) for text in given["--bound"]),
+        bounds=tuple(parse_bound(text) for text in given["--bound"]),
         parts=tuple(dict.fromkeys((*given["--parts"], *installed()))),
         pythons=_pairs(config, "--python"),
     )
@@ -246,8 +251,14 @@ def _selection(config: pytest.Config) -> Selection:
 
 def _list(config: pytest.Config, option: str) -> tuple[str, ...]:
     """The distinct words of a list option, which may be given several times."""
-    words = (word.strip() for text in config.getoption(option) for word in text.split(","))
-    return tuple(dict.fromkeys(word for word in words if word))
+    from bench.cases import SelectionError
+
+    given = config.getoption(option)
+    words = [word.strip() for text in given for word in text.split(",")]
+    named = tuple(dict.fromkeys(word for word in words if word))
+    if given and not named:  # a shell variable without a value must not select everything
+        raise SelectionError(f"{option} is empty: name something, or leave the option out")
+    return named
 
 
 def _pairs(config: pytest.Config, option: str) -> dict[str, str]:
@@ -258,20 +269,6 @@ def _pairs(config: pytest.Config, option: str) -> dict[str, str]:
         if not (key and equals and value):
             raise SelectionError(f"{option} {key}{equals}{value}: write {PAIRS[option]}")
     return {key: value for key, _, value in pairs}
-
-
-def _bound(text: str) -> Bound:
-    from bench.cases import SelectionError
-    from workloads.contract import Bound
-
-    latency, _, percentile = text.partition("@")
-    try:
-        bound = Bound(float(latency), float(percentile or 99))
-    except ValueError:
-        bound = Bound(0, 0)
-    if not (0 < bound.latency_ms < math.inf and 0 < bound.percentile <= 100):
-        raise SelectionError(f"--bound {text}: write milliseconds, or milliseconds@percentile, as in 15@99")
-    return bound
 
 
 def _number(config: pytest.Config, option: str, least: float) -> float:

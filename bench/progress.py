@@ -9,9 +9,6 @@ import time
 from collections.abc import Mapping
 from typing import TextIO
 
-ITEM_OVERHEAD_S = 2.5
-"""Start, load, compile and checks of a small model: only the first guess, until items have been timed."""
-
 
 def wanted(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
     """Whether a person is watching: a terminal that can move its cursor, and not a CI job's log."""
@@ -22,7 +19,7 @@ class Progress:
     """One line that is drawn over and over: `3/64  resnet50-cpu-...  measure  4 min left`."""
 
     def __init__(self, total: int, item_s: float, stream: TextIO | None, width: int | None = None) -> None:
-        self._total, self._guess_s = total, item_s + ITEM_OVERHEAD_S
+        self._total, self._guess_s = total, item_s
         self._stream = stream
         self._width = width or shutil.get_terminal_size().columns
         self._done, self._spent_s, self._started_s = 0, 0.0, 0.0

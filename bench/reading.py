@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
+import math
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from bench import console
+from bench import ROOT, console
 from bench.parts import no_such
 
 if TYPE_CHECKING:
@@ -20,23 +21,25 @@ if TYPE_CHECKING:
     from results.stats import Interval
     from results.store import Problem
 
-PAGE = Path(__file__).resolve().parent.parent / "results" / "report.html"
+PAGE = ROOT / "results" / "report.html"
 UNREADABLE = 2
 
 
 def write_report(chosen: argparse.Namespace) -> int:
     """Write what is whole and print its path last; 2 when something could not be read, each with a line on stderr."""
-    from results import exports, join, report
+    from results import exports, files, join, report
 
     if chosen.format not in (known := ("html", *exports.formats())):
         raise ValueError(no_such("format", chosen.format, known))
     out: Path = chosen.out or PAGE.with_suffix(f".{chosen.format}")
     table = join.table(chosen.results, pricing(chosen), tuple(bound(text) for text in chosen.bound))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if chosen.format == "html":
-        report.write(table, out, baseline=chosen.baseline)
-    else:
-        out.write_text(exports.render(chosen.format, table), encoding="utf-8")
+    try:
+        if chosen.format == "html":
+            report.write(table, out, baseline=chosen.baseline)
+        else:
+            files.write(out, exports.render(chosen.format, table))
+    except OSError as error:
+        raise ValueError(f"--out {out}: cannot be written: {error.strerror}; name a file that can be") from error
     status = _tell(table.problems)
     print(out.resolve())
     return status
@@ -58,8 +61,11 @@ def print_comparison(chosen: argparse.Namespace) -> int:
 
 def pricing(chosen: argparse.Namespace) -> Pricing:
     """Raises ValueError with one line for what is no price."""
+    from results import catalog
     from results.cost import Owned, Pricing
 
+    if chosen.region is not None and chosen.region not in (regions := catalog.regions()):
+        raise ValueError(no_such("region", chosen.region, regions))
     return Pricing(
         usd_per_hour=_number("--price", chosen.price),
         owned=Owned.parse(chosen.owned) if chosen.owned else None,
@@ -71,15 +77,11 @@ def pricing(chosen: argparse.Namespace) -> Pricing:
 
 
 def bound(text: str) -> Bound:
-    """15 or 15@99: milliseconds, and the percentile of queries that must keep them."""
+    """15 or 15@99, as on the command line of a run."""
+    from bench.cases import parse_bound
     from results.record import Bound
 
-    latency, _, percentile = text.partition("@")
-    with contextlib.suppress(ValueError):
-        made = Bound(latency_ms=float(latency), percentile=float(percentile or 99))
-        if made.latency_ms > 0 and 0 < made.percentile <= 100:
-            return made
-    raise ValueError(f"--bound {text}: write milliseconds, or milliseconds@percentile, as in 15@99")
+    return Bound(**asdict(parse_bound(text)))
 
 
 @overload
@@ -90,9 +92,12 @@ def _number(option: str, text: str | None) -> float | None:
     if text is None:
         return None
     try:
-        return float(text)
+        number = float(text)
     except ValueError as error:
         raise ValueError(f"{option} {text}: a number is needed") from error
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{option} {text}: a finite number, 0 or more, is needed")
+    return number
 
 
 def _tell(problems: Iterable[Problem]) -> int:

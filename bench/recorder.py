@@ -13,15 +13,18 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from bench import conditions
+from bench import ROOT, conditions
 from bench.cases import Item
-from bench.supervisor import ROOT, Outcome
-from results.record import Record, Summary
+from bench.supervisor import Outcome
+from results.record import TEXT_MAX, Record, Summary
 from results.stats import summarise
 from results.store import Run, StoreError, new_run_id, samples_of
 
 Samples = np.ndarray[Any, np.dtype[np.int64]]
-TEXT_MAX = 4000
+
+
+class _NoRecordError(Exception):
+    """What a worker gave as its result cannot be kept as one; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Recorder:
         self._context = {
             "run_id": self.run_id,
             "profile": profile,
-            "command": command[:4000],
+            "command": command[:TEXT_MAX],
             "seed": seed,
             "commit": _commit(),
             "machine": conditions.machine(),
@@ -66,12 +69,11 @@ class Recorder:
         """Store `outcome`; a result that is no record is stored as a failure that says so. Raises StoreError."""
         if outcome.status == "ok":
             try:
-                kept = self._measured(item, outcome.result or {}, around)
-            except (ValueError, KeyError, TypeError, StoreError) as error:
-                why = f"the worker's result is no record: {_line(error)}"
+                record, samples = self._measured(item, outcome.result or {}, around)
+                return self._stored(Kept(record, self._summarised(record, samples), samples))
+            except _NoRecordError as error:
+                why = f"the worker's result is no record: {error}"
                 outcome = replace(outcome, status="failed", reason=why, remedy="mend the engine or the workload")
-            else:
-                return self._stored(kept)
         for left in self.run.folder.glob(f"samples/{self.record_id(item)}.*"):
             left.unlink()
         told = {name: getattr(outcome, name) for name in ("status", "reason", "remedy", "stderr_tail")}
@@ -89,16 +91,21 @@ class Recorder:
     def close(self) -> None:
         self.run.close()
 
-    def _measured(self, item: Item, result: Mapping[str, Any], around: Surroundings) -> Kept:
-        window = {**result["window"], "samples_file": str(self.samples_path(item).relative_to(self.run.folder))}
-        sections = {"window": window, "phases": result["phases"], "evidence": result["evidence"]}
-        sections["energy"] = conditions.energy(item.case.backend)
-        record = self._record(item, around, result, status="ok", **sections)
-        samples = samples_of(self.run.folder, record)
+    def _measured(self, item: Item, result: Mapping[str, Any], around: Surroundings) -> tuple[Record, Samples]:
         try:
-            return Kept(record, summarise(record, samples), samples)
-        except ValueError:
-            raise
+            window = {**result["window"], "samples_file": str(self.samples_path(item).relative_to(self.run.folder))}
+            sections = {"window": window, "phases": result["phases"], "evidence": result["evidence"]}
+            sections["energy"] = conditions.energy(item.case.backend)
+            record = self._record(item, around, result, status="ok", **sections)
+            return record, samples_of(self.run.folder, record)
+        except (ValueError, KeyError, TypeError, StoreError) as error:
+            raise _NoRecordError(_line(error)) from error
+
+    def _summarised(self, record: Record, samples: Samples) -> Summary:
+        try:
+            return summarise(record, samples)
+        except ValueError as error:
+            raise _NoRecordError(_line(error)) from error
         except Exception:
             self.run.append(record)  # a fault of the statistics costs no measurement: summaries can be made again
             raise

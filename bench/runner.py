@@ -182,4 +182,4 @@ def headline(kept: Kept) -> str:
 def estimate(items: Sequence[Item], profile: Profile) -> str:
     """How long `items` will take at least, spoken."""
     present = sum(item.case.presence.state == "present" for item in items)
-    return spoken(present * (profile.warmup_max_s + profile.min_duration_s + 2.5))
+    return spoken(present * profile.item_s)

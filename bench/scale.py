@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from bench import ROOT
+
 IDENTITIES = 500
 SIZES = {"1,000": (IDENTITIES, 2), "10,000": (IDENTITIES, 20), "100,000": (IDENTITIES, 200)}
 """Records to (identities, runs): a nightly run measures each identity once."""

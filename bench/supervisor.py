@@ -22,9 +22,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from bench import ROOT
 from bench.protocol import PHASES, Effort, Job
 
-ROOT = Path(__file__).resolve().parent.parent
 TIMEOUTS_S: Mapping[str, float] = {
     "start": 120,
     "build": 900,

@@ -26,8 +26,8 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from bench import measure
-from bench.item import Item
 from bench.protocol import Job, Result, send
+from bench.sut import SystemUnderTest
 from workloads.contract import Unsupported
 
 if TYPE_CHECKING:
@@ -110,17 +110,17 @@ def events(job: Job, fresh: bool = False) -> Iterator[dict[str, Any]]:
 def _events(job: Job, fresh: bool) -> Iterator[dict[str, Any]]:
     start_ns = process_age_ns() if fresh else None
     yield _phase("build")
-    item = Item.find(job)
-    build_ns = item.build()
+    sut = SystemUnderTest.find(job)
+    build_ns = sut.build()
     yield _phase("compile")
-    batch, tried = item.choose_batch() if job.batch == "auto" else (int(job.batch), None)
+    batch, tried = sut.choose_batch() if job.batch == "auto" else (int(job.batch), None)
     unknown_peak = NOT_FRESH if not fresh else "" if tried is None or forget_peak_memory() else NOT_FORGOTTEN
-    with closing(item.compile(batch)) as session:
+    with closing(sut.compile(batch)) as session:
         yield _phase("check")
-        first_run_ns = item.first_run(session, batch)
-        evidence = item.check(session, batch)
+        first_run_ns = sut.first_run(session, batch)
+        evidence = sut.check(session, batch)
         yield _phase("warmup")
-        load = item.load(session, batch)
+        load = sut.load(session, batch)
         steady = load.warm_up(job.effort)
         with closing(load.runs(steady, measure.Enough(job.effort))) as runs:
             warmup = next(runs)
@@ -132,13 +132,13 @@ def _events(job: Job, fresh: bool) -> Iterator[dict[str, Any]]:
         samples_path = Path(job.samples_path)
         write_samples(samples_path, timed.samples)
         del timed  # ten million samples are not to be held here and by the parent
-        about = {"batch": batch, "samples_kind": item.scenario.samples_kind, "samples_file": samples_path.name}
+        about = {"batch": batch, "samples_kind": sut.scenario.samples_kind, "samples_file": samples_path.name}
         result = Result(
             window={**window, **about},
             phases=_phases(start_ns, build_ns, session, first_run_ns, cold=tried is None),
             evidence=_with_peak_memory(evidence, unknown_peak),
             settings=_settings(session, tried),
-            versions=_versions(item.engine),
+            versions=_versions(sut.engine),
             batch_chosen=batch,
             marks=marks,
         )

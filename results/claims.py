@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import inf, log
 from typing import Any, Literal
 
 from results import catalog
 from results.join import Table
-from results.metrics import significant
+from results.numbers import significant
 from results.stats import geometric_mean
 
 Verdict = Literal["holds", "exceeds", "falls short", "reversed", "undecided"]
@@ -114,7 +114,7 @@ def judge_band(question: str, claimed: str, ratio: float) -> Verdict:
     names = [name for name, _ in BANDS[question]]
     place, expected = names.index(band(question, ratio)), names.index(claimed)
     unit = names.index(band(question, 1.0))
-    if (expected - unit) * (place - unit) < 0:
+    if (expected - unit) * log(ratio) < 0:
         return "reversed"
     if place == expected:
         return "holds"

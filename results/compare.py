@@ -7,7 +7,7 @@ for itself: of a hundred comparisons of equals, some five would exclude 1 if it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import log, sqrt
 from pathlib import Path
@@ -27,8 +27,6 @@ MINIMUM_EFFECT = 0.02
 MAX_REPEATS = 1000
 
 Outcome = Literal["better", "worse", "same", "undecidable"]
-Side = Mapping[str, Sequence[Entry]]
-Pair = tuple[Sequence[Entry], Sequence[Entry]]
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def select(root: Path, name: str) -> Path:
             raise StoreError(f"{root}: {len(runs)} runs, so there is no {name} one; measure first")
         return runs[-back]
     for path in (root / name, Path(name)):
-        if path.is_dir() or path.name == RECORDS:
+        if name and (path.is_dir() or path.name == RECORDS) and store.run_folders(path):
             return path
     known = ", ".join(folder.name for folder in store.run_folders(root)[-3:]) if root.is_dir() else ""
     known = f"; the newest runs are {known}" if known else ""

@@ -93,7 +93,10 @@ def append(log: int, path: Path, payload: bytes) -> None:
     line = frame(payload)
     if len(line) > MAX_LINE_BYTES:
         raise StoreError(f"{path}: an item of {len(line) >> 20} MiB is over the limit; shorten its settings or texts")
-    size = os.fstat(log).st_size
+    state = os.fstat(log)
+    size = state.st_size
+    if not state.st_nlink:
+        raise StoreError(f"{path}: somebody removed it (appending); what it held is lost, start the run again")
     try:
         written = os.write(log, line)
         if written != len(line):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import floor, isfinite, log10
+from math import isfinite
 from typing import Any, Literal
 
+from results.numbers import significant
 from results.record import Record, Summary
 
 Better = Literal["higher", "lower"]
@@ -144,14 +145,3 @@ def look(metric: Metric, record: Record, summary: Summary | None) -> Found:
         if node is None:
             return None, getattr(parent, "missing", {}).get(part, f"{part} was not recorded")
     return float(node), ""
-
-
-def significant(value: float, digits: int) -> str:
-    """`value` to so many significant digits, integers in full: 45,678 or 12.3 or 0.0479; tiny ones as 4.79e-05."""
-    if value == 0:
-        return "0"
-    exponent = floor(log10(abs(value)))
-    if exponent < -4:
-        return f"{value:.{digits - 1}e}"
-    decimals = max(0, digits - 1 - floor(log10(abs(round(value, digits - 1 - exponent)))))
-    return f"{value:,.{decimals}f}"

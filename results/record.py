@@ -14,11 +14,14 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from results import names
+
 SCHEMA_VERSION: Final = 1
 """1: first version (2026-11)."""
 
-Name = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9][A-Za-z0-9 ._:/+@()\[\]=,>%#~*-]{0,159}\z")]
-Text = Annotated[str, StringConstraints(max_length=4000)]
+Name = Annotated[str, StringConstraints(pattern=rf"\A{names.PATTERN}\z")]
+TEXT_MAX: Final = 4000
+Text = Annotated[str, StringConstraints(max_length=TEXT_MAX)]
 Setting = str | int | float | bool
 Count = Annotated[int, Field(ge=0)]
 Number = Annotated[float, Field(ge=0)]

@@ -140,10 +140,18 @@ def run_folders(path: Path) -> list[Path]:
     if (path / RECORDS).exists():
         return [path]
     try:
-        return sorted(child for child in path.iterdir() if (child / RECORDS).exists())
+        return sorted(child for child in path.iterdir() if _is_run(child))
     except OSError as error:
         remedy = "give a folder that runs were written to, or measure first"
         raise StoreError(f"{path}: cannot read results: {error.strerror}; {remedy}") from error
+
+
+def _is_run(folder: Path) -> bool:
+    """A folder that may not be looked into counts: reading it says so, and hides no other."""
+    try:
+        return (folder / RECORDS).exists()
+    except PermissionError:
+        return True
 
 
 def read(path: Path, problems: list[Problem] | None = None) -> Iterator[Entry]:

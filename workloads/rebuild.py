@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,18 +45,23 @@ GOLDEN_CLOSE = 1e-5
 
 def workloads() -> dict[str, Committed]:
     """Every workload that has a committed graph, by name."""
-    found = {}
+    made = [kind() for kind in _kinds() if not getattr(kind, "__abstractmethods__", None)]
+    return {workload.card.name: workload for workload in made}
+
+
+def incomplete() -> list[str]:
+    """A line for each workload that cannot be made yet: its class, its file, what it lacks."""
+    halves = [(kind, getattr(kind, "__abstractmethods__", ())) for kind in _kinds()]
+    return [f"{k.__name__} of {k.__module__} lacks {', '.join(sorted(missing))}" for k, missing in halves if missing]
+
+
+def _kinds() -> Iterator[type[Committed]]:
     for module in pkgutil.iter_modules(models.__path__):
-        for kind in vars(importlib.import_module(f"workloads.models.{module.name}")).values():
-            if _is_workload(kind):
-                workload = kind()
-                found[workload.card.name] = workload
-    return found
-
-
-def _is_workload(kind: object) -> bool:
-    known = isinstance(kind, type) and issubclass(kind, Committed) and not kind.__name__.startswith("_")
-    return known and not getattr(kind, "__abstractmethods__", None)
+        name = f"workloads.models.{module.name}"
+        for kind in vars(importlib.import_module(name)).values():
+            known = isinstance(kind, type) and issubclass(kind, Committed) and kind.__module__ == name
+            if known and not kind.__name__.startswith("_"):
+                yield kind
 
 
 def rebuild(workload: Committed, folder: Path = weights.GRAPHS) -> list[str]:
@@ -125,9 +131,16 @@ def _forward(workload: Committed, net: Any, n: int, double: bool = False) -> dic
     with torch.inference_mode():
         for _ in range(workload.golden_steps):
             returned = net(*values.values())
-            outputs = dict(zip(workload.outputs, returned if isinstance(returned, tuple) else (returned,), strict=True))
+            outputs = _named(workload, returned if isinstance(returned, tuple) else (returned,))
             values.update({target: outputs[source] for source, target in workload.feedback.items()})
     return {name: output.numpy() for name, output in outputs.items()}
+
+
+def _named(workload: Committed, returned: tuple[Any, ...]) -> dict[str, Any]:
+    if len(returned) != len(workload.outputs):
+        named = f"`outputs` names {len(workload.outputs)} ({', '.join(workload.outputs)})"
+        raise ValueError(f"the network returns {len(returned)} outputs and {named}; name each, in the network's order")
+    return dict(zip(workload.outputs, returned, strict=True))
 
 
 def _golden(workload: Committed, net: Any) -> dict[str, Array]:
@@ -315,7 +328,10 @@ def main() -> int:
     options = parser.parse_args()
     known = workloads()
     if unknown := [name for name in options.names if name not in known]:
-        parser.error(f"unknown workload {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+        halves = "".join(f"; {half}" for half in incomplete())
+        parser.error(f"unknown workload {', '.join(unknown)}; known: {', '.join(sorted(known))}{halves}")
+    if absent := [name for name in ("torch", "onnx", "onnxscript") if find_spec(name) is None]:
+        parser.error(f"needs {', '.join(absent)}: make setup-torch, then .venv-torch/bin/python -m workloads.rebuild")
     failed = False
     for name in options.names or sorted(known):
         try:

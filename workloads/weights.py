@@ -90,7 +90,7 @@ class Manifest:
         """The manifest of the graph called `name`; FileNotFoundError says how to make it."""
         path = folder / f"{name}.json"
         if not path.exists():
-            raise FileNotFoundError(f"no {path.name}: run make graphs, or python -m workloads.rebuild {name}")
+            raise FileNotFoundError(f"no {path.name}: run .venv-torch/bin/python -m workloads.rebuild {name}")
         values = json.loads(path.read_text())
         for key in ("inputs", "outputs"):
             values[key] = tuple(TensorSpec(s["name"], s["dtype"], tuple(s["shape"])) for s in values[key])

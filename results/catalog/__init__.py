@@ -92,6 +92,11 @@ def prices(
     return tuple(sorted(fitting, key=lambda row: "" if row.date == "undated" else row.date, reverse=True))
 
 
+def regions() -> list[str]:
+    """Every region that has prices."""
+    return sorted({row.region for row in _price_rows()})
+
+
 @cache
 def _device_facts() -> tuple[DeviceFact, ...]:
     return _load(HERE / "devices.csv", DeviceFact)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from results.report.lines import baselines, lines
+from results.report.lines import Line, baselines, config_of, lines
 from results.report.sheets import Cell, Context, Sheet, sheets
 
 if TYPE_CHECKING:
@@ -21,13 +21,18 @@ def render(table: Table) -> str:
     parts = [_sheet(sheet) for sheet in sheets(every, context)]
     unmeasured = [line for line in every if line.row["status"] != "ok"]
     notes = [f"{number}. {escaped(text)}" for number, text in enumerate(context.notes.texts(), 1)]
-    gaps = sorted(
-        {f"- {escaped(line.config)} on {escaped(line.hardware)}: {escaped(line.unranked)}" for line in unmeasured}
-    )
+    gaps = sorted({f"- {escaped(_place(line))}: {escaped(line.unranked)}" for line in unmeasured})
     parts.append(f"Ratios are against {escaped(name)}.")
     parts += ["\n".join(notes)] if notes else []
     parts += ["## Not measured\n\n" + "\n".join(gaps)] if gaps else []
     return "\n\n".join(parts) + "\n"
+
+
+def _place(line: Line) -> str:
+    """What was to run where, each named once; an absent backend has no engine."""
+    if line.row["engine"] == "none":
+        return line.hardware
+    return f"{config_of(line.row)} on {line.hardware}"
 
 
 def escaped(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +15,8 @@ def write(table: Table, out: Path, *, baseline: str | None = None) -> Path:
     `baseline` holds words of the configuration that ratios refer to ("onnxruntime fp32"); None: the best fp32 engine.
     Raises ValueError for a baseline that fits no result, and OSError where `out` cannot be written.
     """
+    from results import files
     from results.report.page import build
 
-    page = build(table, baseline)
-    draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        draft.write_text(page, encoding="utf-8")
-        draft.replace(out)
-    finally:
-        draft.unlink(missing_ok=True)
+    files.write(out, build(table, baseline))
     return out

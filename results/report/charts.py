@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from results.numbers import si
 from results.report import palette, svg
 from results.report.svg import Mark
 
@@ -99,7 +100,7 @@ def _draw_roof(axes: Axes, roof: Roof, low: float, high: float, placed: _Labels)
     for step in range(101):
         x = low * (high / low) ** (step / 100)
         placed.keep_clear(x, min(roof.flops_per_s, roof.bytes_per_s * x), reach=2)
-    text = f"{roof.label}: {si(roof.flops_per_s)}FLOP/s, {si(roof.bytes_per_s)}B/s"
+    text = f"{roof.label}: {si(roof.flops_per_s, 'FLOP/s')}, {si(roof.bytes_per_s, 'B/s')}"
     placed.write(high, roof.flops_per_s, text, color=svg.INK, sides=((-2, 4, "right"), (-2, -15, "right")), always=True)
 
 
@@ -148,14 +149,6 @@ def _draw_tile(axes: Axes, row: int, column: int, tile: Tile) -> None:
     )
 
 
-def si(value: float) -> str:
-    """Three significant digits and a prefix, as "52.1 G"."""
-    for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= factor:
-            return f"{value / factor:.3g} {prefix}"
-    return f"{value:.3g} "
-
-
 def plain(value: float) -> str:
     """A tick: "0.05", "20", "1,000", "50k", "2M"."""
     if value >= 1e4:
@@ -191,7 +184,7 @@ def _log_scale(axes: Axes, xs: Sequence[float], ys: Sequence[float], *, pad: flo
         ticks = _ticks(low, high)
         axis.set_major_locator(FixedLocator(ticks))
         axis.set_minor_locator(NullLocator())
-        axis.set_ticklabels([name(tick).strip() for tick in ticks])
+        axis.set_ticklabels([name(tick) for tick in ticks])
         (axes.set_xlim if axis is axes.xaxis else axes.set_ylim)(low, high)
 
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from results.metrics import METRICS, Metric
+from results.numbers import si
 from results.record import Conditions, Machine, Record
-from results.report.charts import si
 from results.report.lines import Line
 
 SECTIONS = (
     "Why this verdict", "Measure it again", "Raw data, under the results folder", "Evidence", "Not measured",
     "Engine settings", "Conditions", "Workload", "Versions", "Machine", "Run",
 )  # fmt: skip
-_PLAIN = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ._:/=,+-"
 
 Section = str | dict[str, str]
 
@@ -52,19 +52,12 @@ def _figure(metric: Metric, value: float | None) -> str:
 def command(line: Line) -> str:
     """What measures this row again."""
     row = line.row
-    options = {name: row[name] for name in ("backend", "engine", "workload", "precision", "scenario", "batch", "goal")}
+    names = ["backend", "engine", "workload", "precision", "scenario", "batch", "goal", "profile"]
     if row["technique"] != "none":
-        options["technique"] = row["technique"]
-    return (
-        "pytest bench/ "
-        + " ".join(f"--{name}={_quoted(str(value))}" for name, value in options.items())
-        + f" --profile={_quoted(row['profile'])}"
-    )
-
-
-def _quoted(text: str) -> str:
-    """As a POSIX shell wants it, told from what is harmless, not from what is not."""
-    return text if text and all(letter in _PLAIN for letter in text) else "'" + text.replace("'", "'\"'\"'") + "'"
+        names.insert(-1, "technique")
+    chosen = [(name, row[name]) for name in names]
+    overrides = [("option", f"{key}={value}") for key, value in sorted(_first_ok(line).identity.options.items())]
+    return "pytest bench/ " + " ".join(f"--{name}={shlex.quote(value)}" for name, value in (*chosen, *overrides))
 
 
 def _sections(line: Line, machine: Machine) -> Iterator[Section]:
@@ -116,8 +109,8 @@ def _evidence(record: Record) -> Iterator[tuple[str, str]]:
 def _workload(record: Record) -> Iterator[tuple[str, str]]:
     card = record.card
     yield "task", card.task
-    yield "work", f"{si(card.flops)}FLOP per {card.sample_unit}, {si(card.parameters).strip()} parameters"
-    yield "weights in fp32", f"{si(card.weight_bytes)}B"
+    yield "work", f"{si(card.flops, 'FLOP')} per {card.sample_unit}, {si(card.parameters)} parameters"
+    yield "weights in fp32", si(card.weight_bytes, "B")
     yield (
         "latency bounds",
         ", ".join(f"p{bound.percentile:g} ≤ {bound.latency_ms:g} ms" for bound in card.bounds) or "none",
@@ -142,7 +135,7 @@ def _conditions(every: Sequence[Conditions]) -> Iterator[tuple[str, str]]:
             *([f"steal {one.steal_percent:.1f} %"] if one.steal_percent is not None else []),
             *([f"{one.frequency_mhz:.0f} MHz"] if one.frequency_mhz is not None else []),
             *([f"{one.temperature_c:.0f} °C"] if one.temperature_c is not None else []),
-            *([f"{si(one.memory_available_bytes)}B free"] if one.memory_available_bytes is not None else []),
+            *([f"{si(one.memory_available_bytes, 'B')} free"] if one.memory_available_bytes is not None else []),
         ]
         yield one.moment, ", ".join(parts)
     for name, reason in every[0].missing.items() if every else ():

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from results.metrics import BY_KEY
+from results.roofline import ELEMENT_BYTES
 
 if TYPE_CHECKING:
     from results.join import Table
@@ -128,7 +129,7 @@ def ratio(line: Line, base: Line) -> float:
 
 def precision_order(name: str) -> tuple[int, str]:
     """Usual precisions first, by width."""
-    usual = ("fp32", "tf32", "bf16", "fp16", "fp8", "int8", "int4")
+    usual = list(ELEMENT_BYTES)
     return (usual.index(name) if name in usual else len(usual), name)
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from results.metrics import BY_KEY
+from results.numbers import si
 from results.report import charts, palette
-from results.report.charts import Point, Roof, Tile, si
+from results.report.charts import Point, Roof, Tile
 from results.report.lines import Line, Place, precision_order, ratio
 from results.report.sheets import KINDS
 from results.report.svg import Mark
@@ -176,7 +177,7 @@ def _roofline(prefix: str, lines: Sequence[Line], roofs: Sequence[Roof], legend:
     caption = (
         "Up: operations done per second, offline. Across: operations per byte that has to be moved (weights once a "
         "batch, inputs and outputs once), an upper bound as caches are not counted. The roofs are this machine's own, "
-        "measured with a matrix product and a memory copy: under the slope memory limits, under the flat part "
+        "the fastest matrix product and matrix-vector product seen: under the slope memory limits, under the flat part "
         "arithmetic does. A point over its roof is served by caches, or the roof was measured too low. Labels name the "
         "fastest point of a workload where there is room."
     )
@@ -193,9 +194,8 @@ def _roof_point(line: Line, legend: Legend, label: str) -> Point:
     x, y = line.row["intensity_flops_per_byte"], line.row["achieved_flops_per_s"]
     share = line.row["ceiling_share"]
     under = "" if share is None else f", {100 * share:.0f} % of its roof"
-    title = (
-        f"{line.row['workload']}, {line.config}, batch {line.row['batch']}: {si(y)}FLOP/s at {x:.3g} FLOP/byte{under}"
-    )
+    where = f"{line.row['workload']}, {line.config}, batch {line.row['batch']}"
+    title = f"{where}: {si(y, 'FLOP/s')} at {x:.3g} FLOP/byte{under}"
     return Point(x, y, *_look(line, legend), Mark(title, (line.id,)), label)
 
 

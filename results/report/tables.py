@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from results.report.charts import si
+from results.numbers import si
 from results.report.lines import Line
 from results.report.sheets import Cell, Column
 
@@ -132,7 +132,7 @@ def _pair(measured: float | None, sheet: float | None) -> tuple[Cell, Cell]:
 
 
 def _si(value: float | None, reason: str) -> Cell:
-    return Cell(reason, "num na") if value is None else Cell(si(value).strip(), "num")
+    return Cell(reason, "num na") if value is None else Cell(si(value), "num")
 
 
 def _list(values: Iterable[str]) -> str:

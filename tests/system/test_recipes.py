@@ -86,6 +86,15 @@ def test_the_engine_computes_and_is_measured(copy: Path) -> None:
     assert "1 ok" in out
 
 
+@pytest.mark.parametrize("name", ["ort_plain", "host"])
+def test_parts_pass_the_conformance_suite(copy: Path, name: str) -> None:
+    """By the command that CONTRIBUTING.md gives; the copy has the suite, but not the parts of the tests' own."""
+    shutil.copytree(ROOT / "tests", copy / "tests", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    out = run(copy, "pytest", "tests/conformance", "-p", "no:cacheprovider", "-m", "not torch", "-k", name)
+    assert re.search(r"[1-9]\d* passed", out)
+    assert f"pytest tests/conformance -k {name}" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
 def test_the_backend_is_measured(copy: Path) -> None:
     out = measure(copy, "--backend=host", "--engine=onnxruntime", "--workload=kws", "--scenario=offline")
     assert "1 ok" in out

@@ -231,6 +231,13 @@ def test_a_plain_run_measures_nothing() -> None:
         assert "test_hardware" not in done.stdout
 
 
+def test_a_plain_run_inside_the_folder_measures_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=ROOT / "bench", capture_output=True, text=True, check=False)
+    assert done.returncode == 5, done.stdout + done.stderr
+    assert "test_hardware" not in done.stdout
+
+
 def test_a_run_from_another_folder_finds_the_suite(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", str(ROOT / "bench"), "--backend=cpu", "--collect-only", "-q"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from backends.contract import Backend, Device, Engine, Model, Plan, Presence, Session
 from bench import cases, parts
 from bench.cases import PROFILES, Case, Selection, SelectionError, expand, items
+from results.names import is_name
 from results.record import Card, Identity, Name
 from workloads.contract import Bound
 
@@ -205,6 +206,12 @@ def test_targets_go_to_the_backend_that_owns_them(shelves: Callable[..., None]) 
     assert second.seen == ("y:1x1", "y:2x2")  # type: ignore[attr-defined]
 
 
+def test_a_target_that_is_not_here_says_so_without_its_backend_being_named(shelves: Callable[..., None]) -> None:
+    shelves([backend("x", present()), backend("y", Presence("absent", "no such slice"))], [engine("e")])
+    with_target = expand(dataclasses.replace(ONCE, backends=(), targets=("y:2x2",)))
+    assert {(case.backend, case.presence.state) for case in with_target} == {("x", "present"), ("y", "absent")}
+
+
 def test_the_goal_is_the_scenarios_own_unless_it_is_given(shelves: Callable[..., None]) -> None:
     shelves([backend("b", present())], [engine("e")])
     assert {case.scenario: case.goal for case in expand(Selection())} == {
@@ -254,15 +261,17 @@ def test_names_are_what_a_record_takes(text: str) -> None:
     try:
         TypeAdapter(Name).validate_python(text)
     except ValidationError:
-        assert not cases.NAME.match(text)
+        assert not is_name(text)
     else:
-        assert cases.NAME.match(text)
+        assert is_name(text)
 
 
 def test_another_interpreter_is_asked_whether_it_has_the_engine() -> None:
     selection = Selection(engines=("fake-exact",), parts=("tests.fakes",), pythons={"fake-exact": sys.executable})
     asked = cases._available_in(sys.executable, "fake-exact", Device("fake", "Fake 1", {}), ("tests.fakes",))
     assert asked.state == "present"
+    elsewhere = cases._available_in(sys.executable, "torch", Device("fake", "Fake 1", {}), ())
+    assert elsewhere.remedy == f"install torch for {sys.executable}, or check --python"
     (usable,) = {
         case.presence.state
         for case in expand(dataclasses.replace(selection, backends=("fake",), scenarios=("offline",)))

@@ -152,7 +152,8 @@ class TestPrices:
     [
         ("throughput", "high", 10, "holds"), ("throughput", "high", 20, "exceeds"),
         ("throughput", "high", 3, "falls short"),
-        ("throughput", "low", 10, "exceeds"), ("throughput", "very high", 0.5, "falls short"),
+        ("throughput", "low", 10, "exceeds"), ("throughput", "very high", 1.5, "falls short"),
+        ("throughput", "very high", 0.5, "reversed"), ("throughput", "low", 0.5, "holds"),
         ("latency", "low", 0.5, "holds"), ("latency", "low", 0.1, "exceeds"), ("latency", "low", 1.0, "falls short"),
         ("latency", "low", 3.0, "reversed"), ("latency", "very low", 2.0, "reversed"),
         ("latency", "medium", 1.0, "holds"),

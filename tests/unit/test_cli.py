@@ -65,8 +65,8 @@ def test_help_imports_no_heavy_library() -> None:
         (("report", "--format", "docx"), "html"),
         (("report", "--results", "/nowhere/at/all"), "/nowhere/at/all"),
         (("report", "--price", "cheap"), "--price cheap: a number is needed"),
-        (("report", "--price", "-1"), "usd_per_hour is -1"),
-        (("report", "--price", "nan"), "usd_per_hour is nan"),
+        (("report", "--price", "-1"), "--price -1: a finite number"),
+        (("report", "--price", "nan"), "--price nan: a finite number"),
         (("report", "--price", "1", "--owned", "5usd/1y"), "not allowed with"),
         (("report", "--owned", "2400/3y"), "2400usd/3y"),
         (("report", "--utilisation", "0"), "utilisation is 0"),
@@ -74,7 +74,16 @@ def test_help_imports_no_heavy_library() -> None:
         (("report", "--bound", "soon"), "15@99"),
         (("report", "--bound", "nan"), "15@99"),
         (("report", "--bound", "10@101"), "15@99"),
+        (("report", "--region", "us-esat-1"), "unknown region us-esat-1 (did you mean us-east-1"),
+        (
+            ("report", "--out", "/proc/nowhere/report.html"),
+            "--out /proc/nowhere/report.html: cannot be written: No such",
+        ),
+        (("report", "--out", str(Path(__file__).parent)), "cannot be written: Is a directory"),
+        (("report", "--out", ""), "cannot be written: Is a directory"),
         (("compare", "yesterday", "latest"), "latest and previous are names too"),
+        (("compare", "", "latest"), "latest and previous are names too"),
+        (("compare", str(Path(__file__).parent), "latest"), "latest and previous are names too"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_status_2(
@@ -132,6 +141,16 @@ def test_a_report_is_written_and_its_path_is_the_last_line(
     assert "resnet50" in text
     if format_ == "json":
         assert json.loads(text)
+
+
+def test_a_report_to_a_pipe_or_a_device_is_written_to_it_and_replaces_nothing(root: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE)
+    assert cli.main(["report", "--results", str(root), "--out", str(pipe)]) == 0
+    text, _ = reader.communicate(timeout=60)
+    assert b"resnet50" in text
+    assert pipe.is_fifo()
 
 
 def test_a_price_is_applied_when_reading(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

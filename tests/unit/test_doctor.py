@@ -35,6 +35,15 @@ def test_an_engine_that_answers_wrongly_is_broken(engine: str) -> None:
     assert "of 12 outputs are nearer to another sample's golden" in finding.detail
 
 
+@pytest.mark.parametrize(
+    ("tail", "words"),
+    [("", ""), ("a\nb", "b"), ("no AMX\nFatal Python error: Aborted\n\nThread 1:\n  x", "no AMX"),
+     ("Fatal Python error: Segmentation fault\n\nExtension modules: numpy (total: 1)", "")],
+)  # fmt: skip
+def test_last_words_are_the_engines_own(tail: str, words: str) -> None:
+    assert doctor._last_words(tail) == words
+
+
 def test_an_engine_that_takes_no_workload_says_so() -> None:
     finding = findings("fake-unsupported")["fake-unsupported on Fake 1"]
     assert finding.state == "broken"

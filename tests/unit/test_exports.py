@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,14 @@ def test_markdown_has_a_table_per_scenario_with_units(table: Table) -> None:
     assert "p50 (ms)" in heads[0]
     assert "Throughput (samples/s)" in heads[1]
     assert "Not measured" in text
+
+
+def test_markdown_names_what_was_not_measured_and_its_place_once(table: Table) -> None:
+    gaps = exports.render("md", table).partition("## Not measured")[2].strip().splitlines()
+    assert gaps
+    for gap in gaps:
+        assert re.match(r"- (?!none )[^:]+?( on [^:]+)?: (failed|unsupported|absent): ", gap), gap
+        assert gap.partition(":")[0].count(" on ") <= 1, gap
 
 
 def test_markdown_rows_have_as_many_cells_as_their_head(table: Table) -> None:

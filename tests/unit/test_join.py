@@ -255,6 +255,17 @@ class TestBounds:
         assert found is met
         assert bool(reason) == (met is None)
 
+    def test_a_slow_query_of_any_repeat_counts(self, tmp_path: Path) -> None:
+        """Where the percentile is not known; the median of the repeats' slowest queries hides the slow ones."""
+        made = [records.record(SINGLE, queries=20, repeat=k, order=k) for k in range(3)]
+        slow = keep(tmp_path, *made, speeds=(1.0, 1.0, 0.1))
+        row = only(join.table(slow))
+        slowest = sorted(summary.latency_max_ns / 1e6 for _, summary in row["entries"])
+        between = Bound(latency_ms=(slowest[1] + slowest[2]) / 2, percentile=99.0)
+        row = only(join.table(slow, bounds=(between,)))
+        assert row["bounds_met"] is None
+        assert "some were slower" in row["missing"]["bounds_met"]
+
     def test_the_cards_own_are_the_default(self, tmp_path: Path) -> None:
         row = only(join.table(keep(tmp_path, records.record(SINGLE))))
         assert row["bounds"] == "p99 <= 100 ms"
@@ -286,6 +297,14 @@ class TestRoofline:
         limit = min(roof.flops_per_s or 0, (roof.bytes_per_s or 0) * intensity)
         assert rows["resnet50"]["ceiling_share"] == pytest.approx(rate * card.flops / limit)
         assert roof.at(1e-6) == pytest.approx(1e-6 * moved)
+
+    def test_a_roof_is_the_fastest_query(self, tmp_path: Path) -> None:
+        (probe,) = (i for i in records.identities(24) if i.workload == "ceiling-flops" and i.scenario == "single_stream")
+        table = join.table(keep(tmp_path, records.record(probe)))
+        row, (roof,) = only(table), table.ceilings.values()
+        assert row["latency_min_ns"] < row["latency_mean_ns"]
+        fastest = row["achieved_flops_per_s"] * row["latency_mean_ns"] / row["latency_min_ns"]
+        assert roof.flops_per_s == pytest.approx(fastest)
 
     def test_without_ceilings_the_share_says_so(self, tmp_path: Path) -> None:
         row = only(join.table(keep(tmp_path, records.record(OFFLINE))))

@@ -3,10 +3,8 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from results.metrics import BY_KEY, METRICS, PHASES, look, significant
+from results.metrics import BY_KEY, METRICS, PHASES, look
 from results.record import Energy, Phases, Summary
 from results.stats import summarise
 from tests.fakes import records
@@ -64,21 +62,6 @@ def test_derived_from_a_repeat() -> None:
     gap = made.model_copy(update={"phases": Phases.model_validate({
         **phases.model_dump(), "build_ns": None, "missing": {"build_ns": "built by another process"}})})  # fmt: skip
     assert look(BY_KEY["cold_start_ns"], gap, None) == (None, "build_ns: built by another process")
-
-
-@pytest.mark.parametrize(
-    ("value", "digits", "text"),
-    [(0, 3, "0"), (45678, 3, "45,678"), (1234567.8, 3, "1,234,568"), (12.345, 3, "12.3"), (0.04791, 3, "0.0479"),
-     (999.96, 3, "1,000"), (9.996, 3, "10.0"), (0.000047912, 3, "4.79e-05"), (-3.14159, 3, "-3.14"),
-     (0.999998, 6, "0.999998"), (5, 1, "5"), (0.5, 1, "0.5")],
-)  # fmt: skip
-def test_significant(value: float, digits: int, text: str) -> None:
-    assert significant(value, digits) == text
-
-
-@given(st.floats(1e-12, 1e12), st.integers(2, 8))
-def test_significant_is_near(value: float, digits: int) -> None:
-    assert float(significant(value, digits).replace(",", "")) == pytest.approx(value, rel=0.51 * 10 ** (1 - digits))
 
 
 def test_shown() -> None:

@@ -101,9 +101,16 @@ def test_a_class_that_cannot_be_made_is_listed_with_its_exception(package: Packa
     assert error in str(found.error)
 
 
-def test_a_class_that_lacks_a_method_is_abstract_and_passed_over(package: Package) -> None:
-    text = "from backends.contract import Backend\nclass Half(Backend):\n    name = 'half'\n"
-    assert parts.discover(Backend, package({"half.py": text})) == []
+def test_a_file_whose_only_class_lacks_a_method_is_listed_with_what_it_lacks(package: Package) -> None:
+    text = "from backends.contract import Engine\nclass Half(Engine):\n    name = 'half-made'\n"
+    name = package({"half_made.py": text})
+    (found,) = parts.discover(Engine, name)
+    assert (found.name, found.part, found.error) == ("half_made", None, "Half lacks available, compile")
+    assert parts.discover(Backend, name) == []
+    with pytest.raises(
+        PartError, match=r"^engine half-made cannot be loaded: Half lacks available, compile \(.*half_made"
+    ):
+        parts.find(Engine, "half-made", (name,))
 
 
 def test_contracts_private_modules_and_sub_packages_are_no_shelf(package: Package) -> None:

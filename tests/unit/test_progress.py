@@ -34,7 +34,7 @@ def test_it_says_which_item_how_many_and_how_long(monkeypatch: pytest.MonkeyPatc
     now_s = 0.0
     monkeypatch.setattr(progress.time, "monotonic", lambda: now_s)
     stream = Terminal()
-    shown = Progress(3, item_s=7.5, stream=stream, width=100)
+    shown = Progress(3, item_s=10, stream=stream, width=100)
     shown.start("resnet50")
     shown.phase("measure")
     assert lines(stream)[-1] == "1/3  resnet50  measure  30 s left"

@@ -139,18 +139,25 @@ def test_not_a_number_is_a_failure(recorder: Recorder, item: Item, write: Write)
     assert recorder.keep(item, Outcome("ok", "finish", result=broken), AROUND).record.status == "failed"
 
 
+@pytest.mark.parametrize("kind", [RuntimeError, KeyError, TypeError])
 def test_a_fault_of_the_statistics_costs_no_measurement(
-    recorder: Recorder, item: Item, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recorder: Recorder,
+    item: Item,
+    write: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: type[Exception],
 ) -> None:
     def fault(*_: object) -> None:
-        raise RuntimeError("a bug")
+        raise kind("a bug")
 
     monkeypatch.setattr(recorder_module, "summarise", fault)
     write(SAMPLES)
-    with pytest.raises(RuntimeError, match="a bug"):
+    with pytest.raises(kind, match="a bug"):
         recorder.keep(item, Outcome("ok", "finish", result=result()), AROUND)
     ((record, summary),) = stored(tmp_path)
     assert (record.status, summary) == ("ok", None)
+    assert recorder.samples_path(item).exists()
 
 
 def test_failures_and_refusals_keep_their_reasons(recorder: Recorder, item: Item, tmp_path: Path) -> None:

@@ -114,8 +114,3 @@ def test_any_positive_figures_can_be_drawn(pairs: list[tuple[float, float]]) -> 
     drawn = str(charts.pareto([point(*pair) for pair in pairs], "x", "p"))
     assert drawn.count('class="pt"') == len(pairs)
     assert "nan" not in drawn
-
-
-@pytest.mark.parametrize(("value", "text"), [(52.13e9, "52.1 G"), (1.5e12, "1.5 T"), (999, "999 "), (2e3, "2 k")])
-def test_si(value: float, text: str) -> None:
-    assert charts.si(value) == text

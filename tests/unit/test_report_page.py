@@ -17,9 +17,10 @@ from results import join, report
 from results.cost import Pricing
 from results.join import Table
 from results.log import Problem
-from results.report import page, sheets
+from results.report import details, page, sheets
 from results.report.lines import DEFAULT_BASELINE, Line, baselines, lines, place_names, ratio
-from tests.fakes.records import CLOUD_MACHINE, HOSTILE_NAME, HOSTILE_TEXT, identities, write_root
+from results.store import Run
+from tests.fakes.records import CLOUD_MACHINE, HOSTILE_NAME, HOSTILE_TEXT, identities, record, write_root
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 SCRIPTS = re.compile(r"<script[^>]*>(.*?)</script>", re.S)
@@ -241,6 +242,14 @@ def test_rows_unfold_to_command_files_and_checks(html: str) -> None:
     assert "records.log" in data["pool"][unfolded["Raw data, under the results folder"]]
     assert "outputs" in data["pool"][unfolded["Evidence"]]
     assert len(row["m"]) == len(data["metrics"])
+
+
+def test_a_row_measured_with_options_is_measured_again_with_them(tmp_path: Path) -> None:
+    identity = identities(1)[0].model_copy(update={"options": {"threads": "2", "note": "a b"}})
+    with Run.open(tmp_path, "20261101T020000Z-000001") as run:
+        run.append(record(identity, status="failed"))
+    (line,) = lines(join.table(tmp_path))
+    assert details.command(line).endswith(" --profile=standard --option='note=a b' --option=threads=2")
 
 
 def test_shared_values_are_embedded_once(html: str) -> None:

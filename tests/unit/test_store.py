@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -125,6 +126,13 @@ class TestRun:
         assert "what was stored before is safe" in done.stdout
         assert done.stdout.count("\n") == 1
         assert read(tmp_path) == ([made[0].record_id, made[2].record_id], [])
+
+    def test_a_removed_folder_is_told_and_not_written_into_nowhere(self, tmp_path: Path) -> None:
+        with Run.open(tmp_path, "20261101T000000Z-000001") as run:
+            run.append(records.record())
+            shutil.rmtree(tmp_path / "20261101T000000Z-000001")
+            with pytest.raises(StoreError, match="somebody removed it"):
+                run.append(records.record(order=1))
 
     def test_kill_9_loses_at_most_the_item_in_flight(self, tmp_path: Path) -> None:
         script = (
@@ -293,6 +301,20 @@ class TestDamage:
         found, problems = read(tmp_path)
         assert len(found) == 1
         assert one_line(problems) == f"{bad}: cannot be read: Permission denied; make it readable for this user"
+
+    def test_a_run_that_may_not_be_looked_into_hides_no_other(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bad = written(tmp_path, lines(records.record()), "20261101T020000Z-000001")
+        written(tmp_path, lines(records.record(order=1)), "20261101T020000Z-000002")
+
+        def denied(self: Path, *args: object, **kwargs: object) -> bool:
+            if self == bad:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+            return os.path.exists(self)  # noqa: PTH110 - the real one is replaced
+
+        monkeypatch.setattr(Path, "exists", denied)
+        assert len(store.run_folders(tmp_path)) == 2
 
     def test_a_folder_in_place_of_a_file(self, tmp_path: Path) -> None:
         (tmp_path / "20261101T020000Z-000001" / store.RECORDS).mkdir(parents=True)

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from bench import worker
-from bench.item import BATCHES, Item
 from bench.protocol import PHASES, Effort, Job
+from bench.sut import BATCHES, SystemUnderTest
 from results.record import Evidence, Phases, Window
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -172,8 +172,8 @@ def test_auto_takes_the_batch_of_the_highest_throughput(job, monkeypatch, rates,
             raise known[batch]
         return known[batch]
 
-    monkeypatch.setattr(Item, "_rate", rate)
-    assert Item.find(job).choose_batch() == (chosen, tried)
+    monkeypatch.setattr(SystemUnderTest, "_rate", rate)
+    assert SystemUnderTest.find(job).choose_batch() == (chosen, tried)
 
 
 FORGETTING = """
@@ -263,7 +263,10 @@ def test_a_worker_whose_parent_died_with_events_unread_ends_too(job):
     while b'"check"' not in ours.recv(1 << 16, socket.MSG_PEEK):
         time.sleep(0.01)
     ours.close()
-    assert process.wait(timeout=30) == 1
+    try:
+        assert process.wait(timeout=30) == 1
+    finally:
+        process.kill()
 
 
 def test_what_a_worker_has_started_ends_with_it():

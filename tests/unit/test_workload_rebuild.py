@@ -107,6 +107,43 @@ def test_a_wrong_card_is_told_the_right_numbers(tmp_path: Path, monkeypatch: pyt
     assert not list(tmp_path.iterdir())
 
 
+def test_an_output_without_a_name_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from torch import nn
+
+    once = Tied().net()
+
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.only = once
+
+        def forward(self, ids: Any) -> Any:
+            return self.only(ids), ids
+
+    monkeypatch.setattr(Tied, "net", lambda self: Twice())
+    with pytest.raises(ValueError, match=r"returns 2 outputs and `outputs` names 1 \(logits\)"):
+        rebuild.rebuild(Tied(), tmp_path)
+
+
+def test_an_incomplete_workload_is_told_what_it_lacks(monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    half = type("Half", (Seeded,), {"__module__": "workloads.models.kws", "net": Tied.net})
+    monkeypatch.setattr("workloads.models.kws.Half", half, raising=False)
+    monkeypatch.setattr("sys.argv", ["rebuild", "half"])
+    with pytest.raises(SystemExit):
+        rebuild.main()
+    assert "unknown workload half" in (said := capsys.readouterr().err)
+    assert "Half of workloads.models.kws lacks inputs" in said
+
+
+def test_without_torch_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    monkeypatch.setattr("workloads.rebuild.find_spec", lambda name: None if name == "torch" else object())
+    monkeypatch.setattr("sys.argv", ["rebuild", "kws"])
+    with pytest.raises(SystemExit) as ended:
+        rebuild.main()
+    assert ended.value.code == 2
+    assert "needs torch: make setup-torch" in capsys.readouterr().err
+
+
 def test_tied_weights_are_stored_once(tied: Tied, tmp_path: Path):
     manifest = weights.Manifest.read("tied", tmp_path)
     assert [tensor.name for tensor in manifest.tensors] == ["tokens.weight", "head.bias"]

@@ -67,7 +67,7 @@ def test_manifest_survives_writing(seeded: Manifest, graphs: Path):
 
 
 def test_missing_manifest_says_how_to_make_it(graphs: Path):
-    with pytest.raises(FileNotFoundError, match=r"no other\.json: run make graphs"):
+    with pytest.raises(FileNotFoundError, match=r"no other\.json: run \S+ -m workloads\.rebuild other"):
         Manifest.read("other", graphs)
 
 

@@ -1,4 +1,4 @@
-"""One item with its parts, and the load on its session: what a worker goes through."""
+"""The system under test, as MLPerf calls it, with the load on its session: what a worker goes through."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EXAMPLES = 1000
 
 
 @dataclass(frozen=True)
-class Item:
+class SystemUnderTest:
     """A job with the parts that it names."""
 
     job: Job
@@ -36,7 +36,7 @@ class Item:
     scenario: Scenario
 
     @classmethod
-    def find(cls, job: Job) -> Item:
+    def find(cls, job: Job) -> SystemUnderTest:
         """Imports no more parts than the job names; raises Unsupported, and PartError for an unknown name."""
         if job.technique != "none":
             raise Unsupported(f"technique {job.technique} is not known")

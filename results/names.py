@@ -1,0 +1,19 @@
+"""What a name in a record may be, for those too who cannot wait for pydantic to be imported."""
+
+from __future__ import annotations
+
+import re
+
+LENGTH_MAX = 160
+_CHARACTERS = r"A-Za-z0-9 ._:/+@()\[\]=,>%#~*-"
+PATTERN = rf"[A-Za-z0-9][{_CHARACTERS}]{{0,{LENGTH_MAX - 1}}}"
+
+
+def is_name(text: str) -> bool:
+    return re.fullmatch(PATTERN, text) is not None
+
+
+def cleaned(text: str) -> str:
+    """`text` as a name: other characters become "_", and it is neither empty nor too long."""
+    kept = re.sub(f"[^{_CHARACTERS}]+", "_", text.strip())
+    return re.sub(r"\A[^A-Za-z0-9]+", "", kept)[:LENGTH_MAX].rstrip() or "unknown"
