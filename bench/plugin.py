@@ -264,7 +264,7 @@ def _list(config: pytest.Config, option: str) -> tuple[str, ...]:
 def _pairs(config: pytest.Config, option: str) -> dict[str, str]:
     from bench.cases import SelectionError
 
-    pairs = [text.partition("=") for text in config.getoption(option)]
+    pairs = [word.partition("=") for word in _list(config, option)]
     for key, equals, value in pairs:
         if not (key and equals and value):
             raise SelectionError(f"{option} {key}{equals}{value}: write {PAIRS[option]}")

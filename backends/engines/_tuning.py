@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 CHECKOUT = ".venv/bin/pip install -e '.[{extra}]' -c constraints.txt"
 
+COUNT_MAX = 4_096
+"""More than any host has cores: a mistyped number of threads would fill the memory with their stacks."""
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -56,10 +59,10 @@ def check_precision(engine: str, plan: Plan, known: Sequence[str], why: str) -> 
 
 
 def whole(options: Mapping[str, str], name: str, default: int) -> int:
-    """An option that counts something, at least 1."""
+    """An option that counts threads or streams, at least 1."""
     text = options.get(name, str(default))
-    if not text.isdecimal() or int(text) < 1:
-        raise Unsupported(f"option {name}={text} is no whole number from 1")
+    if not text.isdecimal() or not 1 <= int(text) <= COUNT_MAX:
+        raise Unsupported(f"option {name}={text} is no whole number from 1 to {COUNT_MAX:,}")
     return int(text)
 
 

@@ -41,7 +41,7 @@ def test_spread(monkeypatch: pytest.MonkeyPatch, goal: str, options: dict[str, s
     assert spread(Plan("fp32", 1, goal, options=options)) == expected
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "", " 2", "²"])
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "", " 2", "²", "99999999"])
 @pytest.mark.parametrize("option", ["threads", "streams"])
 def test_bad_count_is_unsupported(option: str, value: str) -> None:
     with pytest.raises(Unsupported, match=option):

@@ -299,7 +299,8 @@ class TestRoofline:
         assert roof.at(1e-6) == pytest.approx(1e-6 * moved)
 
     def test_a_roof_is_the_fastest_query(self, tmp_path: Path) -> None:
-        (probe,) = (i for i in records.identities(24) if i.workload == "ceiling-flops" and i.scenario == "single_stream")
+        ceilings = (one for one in records.identities(24) if one.workload == "ceiling-flops")
+        (probe,) = (one for one in ceilings if one.scenario == "single_stream")
         table = join.table(keep(tmp_path, records.record(probe)))
         row, (roof,) = only(table), table.ceilings.values()
         assert row["latency_min_ns"] < row["latency_mean_ns"]
