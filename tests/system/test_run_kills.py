@@ -19,6 +19,11 @@ SHORT = ("--backend=fake", "--engine=fake-exact", "--workload=fake-project")
 FOUR = ("--backend=fake", "--engine=fake-exact,fake-paced", "--workload=fake-project")
 
 
+def _interruptible() -> None:
+    """As at a terminal: what a shell starts in the background, as CI may be, inherits that Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def running(results: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     started = subprocess.Popen(
@@ -29,6 +34,7 @@ def running(results: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=_interruptible,
     )
     try:
         yield started
