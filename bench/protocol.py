@@ -31,7 +31,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Job:
-    """One item, as a worker has to know it. `parts` are extra packages to find parts in; `model` a user's own file."""
+    """One item, as a worker has to know it. `parts` are extra packages to find parts in."""
 
     workload: str
     technique: str
@@ -48,7 +48,6 @@ class Job:
     options: Mapping[str, str] = field(default_factory=dict)
     targets: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
-    model: str | None = None
 
     def to_line(self) -> str:
         return json.dumps(asdict(self)) + "\n"

@@ -206,7 +206,6 @@ def test_noise_on_stdout_and_stderr_disturbs_nobody(job):
         ({"precision": "int4"}, "fake-project has no tolerance for int4: tried are fp32"),
         ({"options": {"threads": "1"}}, "fake-exact has no option threads"),
         ({"technique": "prune"}, "technique prune is not known"),
-        ({"model": "my.onnx"}, "a model of one's own cannot be measured yet"),
     ],
 )
 def test_unsupported_is_an_answer(job, change, reason):
