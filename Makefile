@@ -16,7 +16,7 @@ TORCH := .venv-torch/bin/python
 SOURCES := backends bench results tests workloads conftest.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-torch bench test test-torch lint browser graphs fidelity overhead scale clean
+.PHONY: help setup setup-torch bench test test-torch lint browser graphs selfcheck overhead scale clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -48,10 +48,10 @@ lint: .venv/.test  ## ruff and mypy --strict
 graphs: .venv-torch/.test  ## export every network again to workloads/graphs/
 	$(TORCH) -m workloads.rebuild
 
-fidelity: .venv/.test  ## benchmark: accelmark against a bare onnxruntime loop
-	$(TEST) -m bench.fidelity
+selfcheck: .venv/.test  ## benchmark: clock, overhead, agreement with a bare loop, LoadGen and benchmark_app
+	$(TEST) -m bench.cli selfcheck $(ARGS)
 
-overhead: .venv/.test  ## benchmark: the harness's own cost per sample
+overhead: .venv/.test  ## benchmark: the harness's own cost per sample, in time and memory
 	$(TEST) -m bench.overhead
 
 scale: .venv/.test  ## benchmark: the report over 100,000 records
@@ -80,7 +80,7 @@ $(VENV)/.bench: pyproject.toml constraints.txt
 	$(call environment,.venv,[cpu$(comma)test])
 
 .venv-torch/.test: pyproject.toml constraints.txt
-	$(call environment,.venv-torch,[cpu$(comma)graphs$(comma)test])
+	$(call environment,.venv-torch,[cpu$(comma)graphs$(comma)hf$(comma)test])
 
 comma := ,
 

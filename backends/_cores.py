@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from backends._host import HOST, Host
+
+UNLIMITED_V1 = 1 << 62
+"""Version 1 writes the largest number of bytes in whole pages where there is no limit."""
 
 
 @dataclass(frozen=True)
@@ -39,20 +42,29 @@ def affinity() -> set[int]:
 
 
 def quotas(host: Host) -> Iterator[float]:
-    """CPUs' worth of time per period that each enclosing control group allows; nothing where none is set.
+    """CPUs' worth of time per period that each enclosing control group allows; nothing where none is set."""
+    yield from _limits(host, "cpu", _quota_v2, _quota_v1)
 
-    Files of both versions: docs.kernel.org/admin-guide/cgroup-v2.html "cpu.max" and scheduler/sched-bwc.html.
-    """
+
+def memory_limits(host: Host) -> Iterator[int]:
+    """Bytes that each enclosing control group allows; nothing where none is set."""
+    yield from (int(limit) for limit in _limits(host, "memory", _memory_v2, _memory_v1))
+
+
+def _limits(
+    host: Host, controller: str, v2: Callable[[Host, Path], float | None], v1: Callable[[Host, Path], float | None]
+) -> Iterator[float]:
+    """Files of both versions: docs.kernel.org/admin-guide/cgroup-v2, cgroup-v1/memory and scheduler/sched-bwc."""
     for line in (host.text("proc/self/cgroup") or "").splitlines():
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if line.startswith("0::"):
-            found = [_quota_v2(host, folder) for folder in _climb("sys/fs/cgroup", path)]
-        elif "cpu" in controllers.split(","):
-            found = [_quota_v1(host, folder) for folder in _climb("sys/fs/cgroup/cpu", path)]
+            found = [v2(host, folder) for folder in _climb("sys/fs/cgroup", path)]
+        elif controller in controllers.split(","):
+            found = [v1(host, folder) for folder in _climb(f"sys/fs/cgroup/{controller}", path)]
         else:
             continue
-        yield from (quota for quota in found if quota)
+        yield from (limit for limit in found if limit)
 
 
 def _climb(mount: str, path: str) -> list[Path]:
@@ -69,3 +81,12 @@ def _quota_v2(host: Host, folder: Path) -> float | None:
 def _quota_v1(host: Host, folder: Path) -> float | None:
     quota, period = host.number(folder / "cpu.cfs_quota_us"), host.number(folder / "cpu.cfs_period_us")
     return quota / period if quota and period and quota > 0 else None
+
+
+def _memory_v2(host: Host, folder: Path) -> float | None:
+    return host.number(folder / "memory.max")  # "max" is no number
+
+
+def _memory_v1(host: Host, folder: Path) -> float | None:
+    limit = host.number(folder / "memory.limit_in_bytes")
+    return limit if limit and limit < UNLIMITED_V1 else None

@@ -33,9 +33,13 @@ class Host:
     access: Callable[[Path, int], bool] = os.access
 
     def text(self, path: str | Path) -> str | None:
-        """Content of a file, stripped; None where there is none or it cannot be read."""
+        """Content of a file, stripped; None where there is none or it cannot be read.
+
+        Read beside measurements, many times a second: Path.read_text would take 25 µs where this takes 8.
+        """
         try:
-            return (self.root / str(path).lstrip("/")).read_text(errors="replace").strip("\0 \n\t")
+            with open(f"{self.root}/{str(path).lstrip('/')}", "rb", buffering=0) as file:  # noqa: PTH123 - as said
+                return file.read().decode(errors="replace").strip("\0 \n\t")
         except OSError:
             return None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from queue import SimpleQueue
 from threading import Thread
@@ -17,8 +17,8 @@ from typing import Any, Literal, Optional, Union
 from workloads.contract import Arrays, Model, Unsupported
 
 __all__ = [
-    "Arrays", "Backend", "Device", "DeviceState", "Done", "Engine", "Facts", "Goal", "Model", "Placement", "Plan",
-    "Presence", "Session", "Setting", "Unsupported", "Values",
+    "Arrays", "Backend", "Device", "DeviceState", "Done", "Engine", "Facts", "Goal", "Meter", "Model", "Placement",
+    "Plan", "Presence", "Reading", "Session", "Setting", "Unsupported", "Values",
 ]  # fmt: skip
 
 Goal = Literal["latency", "throughput"]
@@ -63,7 +63,13 @@ class DeviceState:
     temperature_c: float | None = None
     throttle_reasons: tuple[str, ...] | None = None
     other_users: int | None = None
+    memory_used_bytes: int | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def unknown(cls, reason: str) -> DeviceState:
+        """Nothing is known, all for one reason."""
+        return cls(missing=dict.fromkeys((one.name for one in fields(cls) if one.name != "missing"), reason))
 
 
 @dataclass(frozen=True)
@@ -88,11 +94,16 @@ class Placement:
 
 @dataclass(frozen=True)
 class Facts:
-    """What compiling came to. `settings` are the effective ones, as the engine reports them after compiling."""
+    """What compiling came to. `settings` are the effective ones, as the engine reports them after compiling.
+
+    `import_ns` imports the library, `load_ns` reads and parses the model (None: one call does it with compiling, and
+    `compile_ns` holds both), `compile_ns` makes it runnable.
+    """
 
     settings: Mapping[str, Setting]
     placement: Placement
-    load_ns: int
+    import_ns: int
+    load_ns: int | None
     compile_ns: int
 
 
@@ -115,6 +126,10 @@ class Session(ABC):
         """Move outputs to host memory, by output name."""
         arrays: Arrays = values
         return arrays
+
+    def device_ns(self) -> int | None:
+        """How long the device itself worked on the last `run`, by its own clock; None: it does not say."""
+        return None
 
     def submit(self, values: Values, done: Done) -> None:
         """Start a run and return; `done(outputs, error)` is called once, from any thread.
@@ -163,10 +178,57 @@ class Backend(ABC):
 
     def state(self, device: Device) -> DeviceState:
         """Clocks, temperature, throttling, other users, now."""
-        reason = f"{self.name} has no reader for it"
-        return DeviceState(
-            missing=dict.fromkeys(("clock_mhz", "temperature_c", "throttle_reasons", "other_users"), reason)
-        )
+        return DeviceState.unknown(f"{self.name} has no reader for it")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One value of a meter at CLOCK_MONOTONIC `t_ns`; None has its reason."""
+
+    t_ns: int
+    value: float | None
+    reason: str = ""
+
+
+class Meter(ABC):
+    """Reads one quantity of a device, in the process that supervises, never in the one that is measured.
+
+    `energy_j` counts up and may wrap at `wrap_j`; the others are of the moment. `scope` is what the figure covers
+    ("package", "board", "wall"), `shared` if that is more than the device. `trust` orders meters of one device, the
+    higher the better; a power figure that is averaged over a second by its driver is worth less than a counter.
+    `period_s`: how often to read at most; `update_s`: how often the meter has something new. `open` may set these.
+    """
+
+    name: str
+    quantity: Literal["energy_j", "power_w", "temperature_c", "power_percent"]
+    scope: str
+    trust: int
+    period_s: float = 0.1
+    update_s: float = 0.1
+    wrap_j: float | None = None
+    shared: bool = False
+
+    def given(self, text: str) -> Meter:
+        """This meter with what stands behind its name in `--meter NAME:TEXT`; raises Unsupported."""
+        raise Unsupported(f"meter {self.name} takes nothing behind its name, so not {text}")
+
+    @abstractmethod
+    def available(self, device: Device) -> Presence:
+        """Whether this meter reads `device` here. Never raises; no permission is not absence.
+
+        An absence without a remedy is another kind's of hardware: no reason why the energy of this one is not known.
+        """
+
+    @abstractmethod
+    def open(self, device: Device) -> None:
+        """Get ready to read `device`."""
+
+    @abstractmethod
+    def read(self) -> Sequence[Reading]:
+        """What is new since the last call, oldest first: usually one reading of now. Never raises."""
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to give back
+        """Give back what `open` took."""
 
 
 class Engine(ABC):

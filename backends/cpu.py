@@ -15,8 +15,6 @@ ARM_PARTS = {
     "0xd49": "Neoverse-N2", "0xd4f": "Neoverse-V2", "0xd84": "Neoverse-V3", "0xd8e": "Neoverse-N3",
 }  # fmt: skip
 """Names of "CPU part" numbers, from Linux' arch/arm64/include/asm/cputype.h."""
-SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
-"""Names of hwmon drivers whose first sensor is the CPU package."""
 NOISE = re.compile(r"\((R|TM|r|tm)\)|\bCPU\b|@.*|\b\d+-Core\b|\bProcessor\b|\bwith Radeon.*")
 
 
@@ -36,29 +34,8 @@ class CpuBackend(Backend):
         return Presence("present", devices=(Device(self.name, name, address),))
 
     def state(self, device: Device) -> DeviceState:
-        clock_mhz, temperature_c = self._clock_mhz(), self._temperature_c()
-        why = {
-            "clock_mhz": "no cpufreq in /sys/devices/system/cpu, as in most virtual machines",
-            "temperature_c": f"no hwmon sensor named {' or '.join(SENSORS)}",
-            "throttle_reasons": "the kernel counts throttling since boot and does not say whether it is on",
-            "other_users": "every process of the host is one: see the load average",
-        }
-        known = {"clock_mhz": clock_mhz, "temperature_c": temperature_c}
-        missing = {field: reason for field, reason in why.items() if known.get(field) is None}
-        return DeviceState(clock_mhz, temperature_c, missing=missing)
-
-    def _clock_mhz(self) -> float | None:
-        """Mean over the usable CPUs; the kernel writes kHz."""
-        paths = (f"sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_cur_freq" for cpu in usable(self._host).cpus)
-        clocks = [khz / 1000 for path in paths if (khz := self._host.number(path))]
-        return sum(clocks) / len(clocks) if clocks else None
-
-    def _temperature_c(self) -> float | None:
-        """The hottest package; the kernel writes thousandths of a degree."""
-        monitors = self._host.glob("sys/class/hwmon/hwmon*")
-        packages = (one for one in monitors if self._host.within(one, "name") in SENSORS)
-        texts = (self._host.within(one, "temp1_input") for one in packages)
-        return max((int(text) / 1000 for text in texts if text and text.lstrip("-").isdigit()), default=None)
+        """The processor's clock, temperature and memory are the host's, which is looked at whatever the device."""
+        return DeviceState.unknown("the processor is the host")
 
 
 def model_name(host: Host) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backends._host import HOST, Host, distinct, no_targets
-from backends.contract import Backend, Device, Presence
+from backends._nvml import NvmlError, gpu
+from backends.contract import Backend, Device, DeviceState, Presence
 
 DISPLAY = "03"
 """First digits of the PCI class of GPUs (0300 VGA, 0302 3D controller); other functions of a card are sound and USB."""
@@ -34,6 +35,13 @@ class CudaBackend(Backend):
         if not (gpus := self._host.glob("proc/driver/nvidia/gpus/*")):
             return Presence("broken", "NVIDIA's driver is loaded and lists no GPU", "see dmesg, then nvidia-smi")
         return self._with_gpus(gpus)
+
+    def state(self, device: Device) -> DeviceState:
+        """As NVML tells it."""
+        try:
+            return gpu(device).state(self._host)
+        except NvmlError as error:
+            return DeviceState.unknown(str(error))
 
     def _without_driver(self) -> Presence:
         cards = [card for card in self._host.pci("10de") if card.class_code.startswith(DISPLAY)]

@@ -41,16 +41,22 @@ class EdgeTpuBackend(Backend):
         return settle(self._host, self.name, targets, seen)
 
     def state(self, device: Device) -> DeviceState:
-        """Only the PCIe card has a sensor, in thousandths of a degree."""
-        missing = dict(super().state(device).missing)
-        text = next((self._host.text(path) for path in self._apex_sensors()), None) if "PCIe" in device.name else None
-        if not (text and text.lstrip("-").isdigit()):
-            return DeviceState(missing=missing | {"temperature_c": "only PCIe cards have a sensor, in /sys/class/apex"})
-        missing.pop("temperature_c")
-        return DeviceState(temperature_c=int(text) / 1000, missing=missing)
+        """Only the PCIe card has a sensor, in thousandths of a degree; at each of three trip points it slows down."""
+        folder = next(iter(self._host.glob("sys/class/apex/apex_*")), None) if "PCIe" in device.name else None
+        heat = self._number(folder, "temp") if folder else None
+        if folder is None or heat is None:
+            return DeviceState.unknown("only PCIe cards have a sensor, in /sys/class/apex")
+        trips = {f"thermal_trip_point{n}": self._number(folder, f"trip_point{n}_temp") for n in range(3)}
+        reached = tuple(name for name, trip in trips.items() if trip is not None and heat >= trip)
+        missing = dict(DeviceState.unknown("the driver does not tell").missing)
+        del missing["temperature_c"]
+        if None in trips.values():
+            return DeviceState(temperature_c=heat / 1000, missing=missing)
+        del missing["throttle_reasons"]
+        return DeviceState(temperature_c=heat / 1000, throttle_reasons=reached, missing=missing)
 
-    def _apex_sensors(self) -> list[Path]:
-        return [path.relative_to(self._host.root) for path in self._host.glob("sys/class/apex/apex_*/temp")]
+    def _number(self, folder: Path, name: str) -> float | None:
+        return self._host.number((folder / name).relative_to(self._host.root))
 
     def _sticks(self) -> list[Path]:
         host = self._host

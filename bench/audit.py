@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import queries
+from bench import caching, measure, queries
+from workloads.contract import Unsupported
 
 if TYPE_CHECKING:
     from backends.contract import Session
-    from workloads.contract import Array, Arrays, Golden, Workload
+    from bench.measure import Clock
+    from bench.queries import Witness
+    from workloads.contract import Array, Arrays, Golden, Tolerance, Workload
 
 CHEAP_NS = 200_000_000
 """A check that took less is made a second time, in another order: whoever remembers answers is then asked again."""
@@ -69,8 +73,29 @@ def outputs(workload: Workload, session: Session, batch: int, precision: str, se
         _ask(workload, session, inputs, golden, order, batch, worst)
         if time.monotonic_ns() - begin_ns > CHEAP_NS:
             break
+    return _evidence(worst, tolerance)
+
+
+def timed_outputs(witness: Witness) -> dict[str, Any]:
+    """Evidence shaped as `results.record.OutputCheck`, of what a witness kept of the timed window.
+
+    Raises Unsupported where it kept nothing.
+    """
+    if witness.golden is None:
+        raise Unsupported("the workload has no golden outputs")
+    if not witness.kept:
+        raise Unsupported("no query whose golden outputs are known began and ended in the window; use a longer one")
+    asked = sorted({row for answer in witness.kept for row in answer.golden})
+    worst = Agreement.perfect(len(asked))
+    for answer in witness.kept:
+        own = [asked.index(row) for row in answer.golden]
+        worst.lower(own, agree(answer.outputs, witness.golden.outputs, list(answer.golden)))
+    return _evidence(worst, witness.tolerance)
+
+
+def _evidence(worst: Agreement, tolerance: Tolerance) -> dict[str, Any]:
     return {
-        "n": count,
+        "n": len(worst.hits),
         "finite": bool(worst.finite.all()),
         "identity_hits": int(worst.hits.sum()),
         "centred_cosine_min": float(worst.cosine.min()),
@@ -145,3 +170,31 @@ def placement(session: Session) -> dict[str, Any]:
     """Evidence shaped as `results.record.Placement`, as the engine proved it."""
     proof = session.facts.placement
     return {"device": proof.device, "share": proof.share, "proof": proof.proof}
+
+
+def after(
+    workload: Workload, session: Session, batch: int, witness: Witness, budget_s: float, clock: Clock = measure.CLOCK
+) -> dict[str, Any]:
+    """What is asked once the window has closed: `timed_outputs`, `same_input`, `stages` of `results.record.Evidence`.
+
+    What could not be found is None, and `missing` says why: a window that was measured is not lost to an audit. But
+    outputs of a wrong shape raise WrongOutputsError. `budget_s` bounds the time of the queries made for it.
+    """
+    repeats = caching.Audit(workload, session, batch, budget_s, clock)
+    found: dict[str, Any] = {"timed_outputs": None, "same_input": None, "stages": None}
+    missing: dict[str, str] = {}
+    audits: Sequence[Callable[[], dict[str, Any]]] = (
+        partial(timed_outputs, witness),
+        repeats.same_input,
+        repeats.stages,
+    )
+    for name, audit in zip(found, audits):
+        try:
+            found[name] = audit()
+        except WrongOutputsError:
+            raise
+        except Unsupported as answer:
+            missing[name] = str(answer)
+        except Exception as error:  # noqa: BLE001 - whatever an engine raises
+            missing[name] = f"{type(error).__name__} after the window: {str(error).partition(chr(10))[0][:500]}"
+    return {**found, "missing": missing}

@@ -10,12 +10,16 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from bench import ROOT, parts
 from workloads.contract import Unsupported, Workload
+
+TIMEOUT_S = 900.0
+"""For one artefact, as long as a worker may take for it."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,10 @@ class Artefact:
 
 
 def prebuild(
-    wanted: Iterable[tuple[str, str]], extra: Sequence[str] = (), python: str = sys.executable
+    wanted: Iterable[tuple[str, str]],
+    extra: Sequence[str] = (),
+    python: str = sys.executable,
+    timeout_s: float = TIMEOUT_S,
 ) -> Iterator[Artefact]:
     """Make each distinct (workload, form), giving it as soon as it is made; `extra` are packages with parts.
 
@@ -44,17 +51,31 @@ def prebuild(
     process = subprocess.Popen(command, cwd=ROOT, pass_fds=[writing], stdin=subprocess.DEVNULL, stdout=sys.stderr)
     os.close(writing)
     try:
-        with os.fdopen(reading, encoding="utf-8") as lines:
-            for line in lines:
-                artefact = Artefact(**json.loads(line))
-                left.remove((artefact.workload, artefact.form))
-                yield artefact
+        for line in _lines(reading, process, timeout_s):
+            artefact = Artefact(**json.loads(line))
+            left.remove((artefact.workload, artefact.form))
+            yield artefact
         status = process.wait()
         for workload, form in left:
             yield Artefact(workload, form, 0, f"the building process ended with status {status} and did not make it")
     finally:
         process.kill()
         process.wait()
+
+
+def _lines(reading: int, process: subprocess.Popen[bytes], timeout_s: float) -> Iterator[str]:
+    """What the process writes, line by line; one that is silent for `timeout_s` is killed."""
+    with os.fdopen(reading, encoding="utf-8") as lines:
+        while True:
+            watchdog = threading.Timer(timeout_s, process.kill)
+            watchdog.start()
+            try:
+                line = lines.readline()
+            finally:
+                watchdog.cancel()
+            if not line:
+                return
+            yield line
 
 
 def make(workload: str, form: str, extra: Sequence[str]) -> Artefact:

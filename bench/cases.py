@@ -12,24 +12,26 @@ import random
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from importlib.util import find_spec
 from itertools import product
 from typing import Any, Literal
 
 from backends.contract import Backend, Device, Engine, Presence
 from bench import ROOT, parts, scenarios
 from bench.parts import Found
-from bench.protocol import Effort
+from bench.profiles import Profile
 from results.names import is_name
+from workloads import user
 from workloads.contract import Bound, Workload
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "fp8", "int8", "int4")
 TECHNIQUES = ("none",)
 GOALS = ("latency", "throughput")
+RULES = ("accelmark", "mlperf")
 BATCH_MAX = 65_536
 """Far beyond what raises throughput any more: inputs of a mistyped batch would fill the memory first."""
 
-START_S = 2.5
-"""Start, load, compile and checks of a small model: a first guess, for people."""
+INSTALL = "pip install -e '.[{extra}]' -c constraints.txt"
 
 
 class SelectionError(ValueError):
@@ -47,51 +49,24 @@ def parse_bound(text: str) -> Bound:
 
 
 @dataclass(frozen=True)
-class Profile:
-    """How much effort a run spends on each item. Counts are samples, by scenario."""
-
-    name: str
-    repeats: int
-    warmup_max_s: float
-    min_duration_s: float
-    max_duration_s: float
-    min_samples: Mapping[str, int]
-
-    @property
-    def item_s(self) -> float:
-        """How long an item takes at least, with START_S."""
-        return START_S + self.warmup_max_s + self.min_duration_s
-
-    def effort(self, scenario: str, batch: str) -> Effort:
-        per_query = int(batch) if batch.isdecimal() else 1
-        queries = math.ceil(self.min_samples[scenario] / per_query)
-        return Effort(self.warmup_max_s, self.min_duration_s, queries, self.max_duration_s)
-
-
-PROFILES = {
-    profile.name: profile
-    for profile in (
-        Profile("quick", 1, 0.6, 1.0, 2.0, {"single_stream": 64, "offline": 50}),
-        Profile("standard", 5, 10, 10, 60, {"single_stream": 1_024, "offline": 1_024}),
-        Profile("official", 10, 60, 600, 7_200, {"single_stream": 1_024, "offline": 24_576}),
-    )
-}
-"""`official` has MLPerf Inference's own durations and counts (inference_rules.adoc §3, "Scenarios": 600 s; 1,024
-queries of a single stream, 24,576 samples offline). `quick` takes 5 s an item, the start of the process included."""
-
-
-@dataclass(frozen=True)
 class Selection:
-    """The command line, checked for form; empty means every one, or the default. Names are checked by `expand`."""
+    """The command line, checked for form; empty means every one, or the default. Names are checked by `expand`.
+
+    `models` are folders of users' own models, prepared by `bench/usermodel.py`; with them, workloads are those named.
+    """
 
     backends: tuple[str, ...] = ()
     engines: tuple[str, ...] = ()
     workloads: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ("fp32",)
     techniques: tuple[str, ...] = ("none",)
-    scenarios: tuple[str, ...] = tuple(scenarios.SCENARIOS)
-    batches: tuple[str, ...] = ("1",)
+    scenarios: tuple[str, ...] = tuple(
+        name for name, kind in scenarios.SCENARIOS.items() if getattr(kind, "default", True)
+    )
+    batches: tuple[str, ...] = ()
     goal: str | None = None
+    rules: str = "accelmark"
+    models: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     options: Mapping[str, str] = field(default_factory=dict)
     bounds: tuple[Bound, ...] = ()
@@ -101,8 +76,13 @@ class Selection:
     def __post_init__(self) -> None:
         _check("precision", self.precisions, PRECISIONS)
         _check("technique", self.techniques, TECHNIQUES)
-        _check("scenario", self.scenarios, tuple(scenarios.SCENARIOS))
+        _check("scenario", [_name_of(text) for text in self.scenarios], tuple(scenarios.SCENARIOS))
+        for text in self.scenarios:
+            _parsed(text)
         _check("goal", (self.goal,) if self.goal else (), GOALS)
+        _check("rules", (self.rules,), RULES)
+        if self.rules == "mlperf" and find_spec("mlperf_loadgen") is None:
+            raise SelectionError(f"--rules mlperf needs MLPerf's LoadGen: {INSTALL.format(extra='mlperf')}")
         for batch in self.batches:
             number = int(batch) if batch.isdecimal() else 0
             if batch != "auto" and not (1 <= number <= BATCH_MAX and batch == str(number)):
@@ -128,6 +108,12 @@ class Case:
     device: str
     engine: str
     presence: Presence
+    rules: str = "accelmark"
+
+    @property
+    def model(self) -> str:
+        """The folder of a user's own model; "" for a workload of ours."""
+        return self.workload.folder if isinstance(self.workload, user.UserModel) else ""
 
     @property
     def id(self) -> str:
@@ -136,11 +122,12 @@ class Case:
         options = [f"{key}={value}" for key, value in sorted(self.options.items())]
         words = (self.workload.card.name, self.place, self.engine, self.precision, *technique, self.scenario)
         goal = () if self.goal == scenarios.parse(self.scenario).goal else (self.goal,)
-        return "-".join([*words, *goal, f"b{self.batch}", *options])
+        rules = () if self.rules == "accelmark" else (self.rules,)
+        return "-".join([*words, *goal, f"b{self.batch}", *rules, *options])
 
     def identity(self) -> dict[str, Any]:
         """The fields of `results.record.Identity`."""
-        names = ("technique", "precision", "batch", "scenario", "goal", "backend", "device", "engine")
+        names = ("technique", "precision", "batch", "scenario", "goal", "rules", "backend", "device", "engine")
         chosen = {name: getattr(self, name) for name in names}
         return {**chosen, "workload": self.workload.card.name, "options": dict(self.options)}
 
@@ -173,7 +160,7 @@ def items(cases: Sequence[Case], profile: Profile, seed: int) -> list[Item]:
 def expand(selection: Selection) -> list[Case]:
     """All cases of `selection`; raises SelectionError for a name that no part has."""
     try:
-        workloads = _named(Workload, parts.collect(Workload, selection.parts), selection.workloads)
+        workloads = _workloads(selection)
         backends = _backends(parts.collect(Backend, selection.parts), selection.backends)
         engines = parts.collect(Engine, selection.parts)
         named = _named(Engine, engines, selection.engines)
@@ -200,14 +187,37 @@ Place = tuple[str, str, str, str, Presence]
 """Backend, its name in ids, device, engine, and whether that engine can run there."""
 
 
+def _workloads(selection: Selection) -> list[Workload]:
+    """The named workloads and the user's own models; all workloads where neither is named."""
+    own: list[Workload] = [user.prepared(folder) for folder in selection.models]
+    if own and not selection.workloads:
+        return own
+    named = _named(Workload, parts.collect(Workload, selection.parts), selection.workloads)
+    return [*own, *named]
+
+
 def _cases(workloads: Iterable[Workload], selection: Selection, *place: Any) -> Iterator[Case]:
     backend, short, device, engine, presence = place
-    axes = (workloads, selection.techniques, selection.precisions, selection.batches, selection.scenarios)
-    for workload, technique, precision, batch, scenario in product(*axes):
+    chosen = tuple(dict.fromkeys(str(_parsed(text)) for text in selection.scenarios))
+    for workload in workloads:
         _checked_name("the name of a workload", workload.card.name)
-        goal = selection.goal or scenarios.parse(scenario).goal
-        chosen = (technique, precision, batch, scenario, goal, selection.options, selection.bounds)
-        yield Case(workload, *chosen, backend, short, device, engine, presence)
+        axes = (selection.techniques, selection.precisions, _batches(workload, selection), chosen)
+        for technique, precision, batch, scenario in product(*axes):
+            goal = selection.goal or scenarios.parse(scenario).goal
+            asked = (technique, precision, batch, scenario, goal, selection.options, selection.bounds)
+            yield Case(workload, *asked, backend, short, device, engine, presence, selection.rules)
+
+
+def _batches(workload: Workload, selection: Selection) -> tuple[str, ...]:
+    """The batches asked for, by default 1; a model that was written for one batch takes no other."""
+    fixed = str(workload.batch) if isinstance(workload, user.UserModel) and workload.batch else ""
+    for batch in selection.batches:
+        if fixed and batch != fixed:
+            raise SelectionError(
+                f"--batch {batch}: {workload.card.name} takes {fixed} samples at once and no other number; "
+                f"leave --batch out, or export it with a free axis 0"
+            )
+    return selection.batches or (fixed or "1",)
 
 
 def _places(
@@ -319,8 +329,20 @@ def _targets(specs: Sequence[str], backends: Sequence[Backend]) -> dict[str, tup
     return owned
 
 
+def _name_of(scenario: str) -> str:
+    """Of `server(rate=40)`: server."""
+    return scenario.partition("(")[0]
+
+
+def _parsed(text: str) -> scenarios.Scenario:
+    try:
+        return scenarios.parse(text)
+    except ValueError as error:
+        raise SelectionError(str(error)) from error
+
+
 def _check(
-    what: Literal["precision", "technique", "scenario", "goal"], given: Sequence[str], names: Sequence[str]
+    what: Literal["precision", "technique", "scenario", "goal", "rules"], given: Sequence[str], names: Sequence[str]
 ) -> None:
     for name in given:
         if name not in names:

@@ -25,6 +25,8 @@ examples:
   accelmark report --owned 2400usd/3y --kwh 0.30           the page, for a machine you own
   accelmark report --format csv --out results.csv          the table for a spreadsheet
   accelmark compare previous latest                        did it change, and by how much
+  accelmark lint                                           results that cannot be, or need an explanation
+  accelmark selfcheck                                      is this machine fit to measure on, and are we
 """
 GLOSSARY = {
     "workload": "what is computed: a network, its inputs, its quality metric and its latency bounds (resnet50, kws)",
@@ -32,7 +34,7 @@ GLOSSARY = {
     "precision": "the arithmetic really used; fp32 means fp32, whatever an engine would do by default",
     "backend": "a kind of hardware (cpu, cuda, tpu); several may share a family (asic)",
     "engine": "software that compiles and runs a model on a device (onnxruntime, openvino)",
-    "scenario": "the load, with MLPerf's names: single_stream (latency), offline (throughput)",
+    "scenario": "the load, with MLPerf's names: single_stream, multi_stream, server, offline; and cold_start",
     "goal": "what the engine is tuned for, latency or throughput; the scenario implies it",
     "policy": "what turns a serving system into another (a cache); none is measured yet",
     "profile": "how much effort: quick (one repeat), standard (five), official (ten, MLPerf's durations)",
@@ -41,7 +43,7 @@ GLOSSARY = {
     "provenance": "where a value is from: measured, simulator, estimate, published or modelled; never ranked together",
     "verdict": "of a result: valid, noisy, invalid, with reasons; of a claim: holds, exceeds, falls short, undecided",
 }
-KINDS = ("workloads", "backends", "engines", "scenarios", "profiles", "exports")
+KINDS = ("workloads", "backends", "engines", "meters", "scenarios", "profiles", "exports")
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
@@ -111,6 +113,18 @@ def compare(chosen: argparse.Namespace) -> int:
     return print_comparison(chosen)
 
 
+def lint(chosen: argparse.Namespace) -> int:
+    from bench.reading import print_lints
+
+    return print_lints(chosen)
+
+
+def selfcheck(chosen: argparse.Namespace) -> int:
+    from bench.selfcheck import run
+
+    return run(chosen)
+
+
 def _parser() -> Parser:
     words = "\n".join(f"  {word:<11} {meaning}" for word, meaning in GLOSSARY.items())
     parser = Parser(
@@ -124,6 +138,8 @@ def _parser() -> Parser:
     _add_list(commands)
     _add_report(commands)
     _add_compare(commands)
+    _add_lint(commands)
+    _add_selfcheck(commands)
     return parser
 
 
@@ -185,7 +201,25 @@ def _add_compare(commands: Commands) -> None:
     parser.add_argument("a", metavar="A", help="a run's name, latest, previous, or a folder of runs")
     parser.add_argument("b", metavar="B", help="likewise")
     parser.add_argument("--results", type=Path, default=RUNS, metavar="DIR", help="where runs are (results/runs)")
+    text = "exit with 1 if anything became slower; undecidable is no regression"
+    parser.add_argument("--fail-on-regression", action="store_true", help=text)
     parser.set_defaults(command=compare)
+
+
+def _add_lint(commands: Commands) -> None:
+    text = "what cannot be, or needs an explanation, in a set of results: roofs, Little's law, links"
+    parser = commands.add_parser("lint", help=text, description=text)
+    parser.add_argument("--results", type=Path, default=RUNS, metavar="DIR", help="where runs are (results/runs)")
+    parser.set_defaults(command=lint)
+
+
+def _add_selfcheck(commands: Commands) -> None:
+    text = "whether this machine and this harness can be trusted: clock, overhead, agreement with other tools"
+    parser = commands.add_parser("selfcheck", help=text, description=text)
+    parser.add_argument("checks", nargs="*", metavar="CHECK", help="only these; all of them by default")
+    parser.add_argument("--workload", default="mobilenetv2", metavar="NAME", help="what they run (mobilenetv2)")
+    parser.add_argument("--pairs", type=int, default=10, metavar="N", help="alternated pairs of each, at least 6 (10)")
+    parser.set_defaults(command=selfcheck)
 
 
 def _line(error: BaseException) -> str:

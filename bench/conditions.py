@@ -1,78 +1,54 @@
-"""What the host is and how it is doing: the machine's lasting facts, its state at a moment, and a calibration kernel.
+"""How host and device were doing, at a moment or over the window, and a calibration kernel.
 
-Everything is read from files of the kernel and the firmware. `root` lets tests put another tree in place of `/`. What
-cannot be read is None and has its reason. The dictionaries have the fields of the models in `results/record.py`.
+The dictionaries have the fields of `Conditions` and `Calibration` in `results/record.py`; None has its reason.
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
-import os
-import platform
-import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from statistics import median
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from statistics import fmean, median
 from typing import Any, Literal
 
-from results.names import cleaned
+from backends.contract import DeviceState
+from bench.host import NO_CPUFREQ, CpuTime, Found, HostReading
 
 Moment = Literal["before", "during", "after"]
-HOST = Path("/")
-DMI = "sys/class/dmi/id"
-MEMORY_STEPS_PER_OCTAVE = 4
 CALIBRATION_ROUNDS = 15
+SHARE_NS_MIN = 500_000_000
+"""Processor time is counted in ticks of 10 ms (proc(5)): over half a second of two processors one of them is 1 %."""
 
 
-def machine(root: Path = HOST) -> dict[str, Any]:
-    """The host. `fingerprint` hashes what a reboot, a renaming or an update of the system leaves as it was."""
-    cpu, cores, memory_bytes = _cpu_name(root), _cores(root), _memory_bytes(root)
-    instance_type, why = _instance_type(root)
-    return {
-        "fingerprint": _fingerprint(root, cpu, cores, memory_bytes),
-        "hostname": cleaned(platform.node()),
-        "cpu": cleaned(cpu),
-        "cores": cores,
-        "memory_bytes": memory_bytes,
-        "system": cleaned(_system(root)),
-        "kernel": cleaned(platform.release()),
-        "instance_type": cleaned(instance_type) if instance_type else None,
-        "container": _container(root),
-        "missing": {"instance_type": why} if why else {},
-    }
+def at(
+    moment: Moment,
+    now: HostReading,
+    since: HostReading | None,
+    lasting: Mapping[str, Found],
+    state: DeviceState,
+) -> dict[str, Any]:
+    """Now; shares of processor time are over what passed between `since` and `now`."""
+    if since is None:
+        shares = _no_shares("a share of time needs two readings")
+    else:
+        shares = _shares(since.cpu, now.cpu, now.t_ns - since.t_ns)
+    return _explained(moment, _host([now]), shares, lasting, _device([state]))
 
 
-@dataclass(frozen=True)
-class CpuTime:
-    """Jiffies since boot, summed over the processors."""
-
-    total: int
-    steal: int
-
-    @classmethod
-    def now(cls, root: Path = HOST) -> CpuTime | None:
-        fields = [int(word) for word in (_text(root / "proc/stat") or "").partition("\n")[0].split()[1:]]
-        return cls(sum(fields[:8]), fields[7]) if len(fields) >= 8 else None  # guest time is in user time already
-
-
-def conditions(moment: Moment, since: CpuTime | None = None, root: Path = HOST) -> dict[str, Any]:
-    """The host now; the share of stolen time is over the time that passed since `since`."""
-    readings: dict[str, tuple[float | None, str]] = {
-        "load_1m": _load(root),
-        "steal_percent": _steal(since, CpuTime.now(root)),
-        "frequency_mhz": _frequency(root),
-        "temperature_c": _temperature(root),
-        "memory_available_bytes": _available(root),
-    }
-    return {
-        "moment": moment,
-        **{field: value for field, (value, _) in readings.items()},
-        "missing": {field: why for field, (value, why) in readings.items() if value is None},
-    }
+def during(
+    readings: Sequence[HostReading],
+    states: Sequence[tuple[int, DeviceState]],
+    lasting: Mapping[str, Found],
+    opened_ns: int,
+    closed_ns: int,
+) -> dict[str, Any]:
+    """Over the readings within the window, which `results.record.Conditions` says how; `lasting` is of its end."""
+    inside = [one for one in readings if opened_ns <= one.t_ns <= closed_ns]
+    seen = [state for t_ns, state in states if opened_ns <= t_ns <= closed_ns]
+    between = f"no reading fell into the window of {(closed_ns - opened_ns) / 1e9:.3g} s"
+    shares = _shares(_cpu_at(readings, opened_ns), _cpu_at(readings, closed_ns), closed_ns - opened_ns)
+    return _explained("during", _host(inside, between), shares, lasting, _device(seen, between))
 
 
 def calibrate(moment: Literal["before", "after"]) -> dict[str, Any]:
@@ -80,16 +56,84 @@ def calibrate(moment: Literal["before", "after"]) -> dict[str, Any]:
     return {"moment": moment, **{f"{job}_ns": _median_ns(run) for job, run in _kernel().items()}}
 
 
-@cache
-def energy(backend: str, root: Path = HOST) -> dict[str, Any]:
-    """The energy of a window: not measured by this version, with what a meter would have to read."""
-    if backend != "cpu":
-        why = f"no power meter of {backend} is read by this version"
-    elif any((root / "sys/class/powercap").glob("*rapl:*")):
-        why = "the processor has an energy counter (RAPL), which this version does not read"
-    else:
-        why = "no energy counter: the kernel shows no RAPL domain under /sys/class/powercap"
-    return {"method": "none", "missing": dict.fromkeys(("energy_j", "net_energy_j"), why)}
+def _explained(moment: Moment, *parts: Mapping[str, Found]) -> dict[str, Any]:
+    found = {name: value for part in parts for name, value in part.items()}
+    return {
+        "moment": moment,
+        **{name: value for name, (value, _) in found.items()},
+        "missing": {name: why for name, (value, why) in found.items() if value is None},
+    }
+
+
+def _host(readings: Sequence[HostReading], unread: str = "") -> dict[str, Found]:
+    """`unread`: why there may be no reading at all."""
+    summaries: Mapping[str, tuple[Callable[[list[Any]], Any], str]] = {
+        "load_1m": (fmean, "no /proc/loadavg"),
+        "frequency_mhz": (min, NO_CPUFREQ),
+        "temperature_c": (max, "no sensor of the processor under /sys/class/hwmon or thermal"),
+        "memory_available_bytes": (_whole_mean, "no MemAvailable in /proc/meminfo"),
+    }
+    return {
+        name: _over(summary, [getattr(one, name) for one in readings], why if readings else unread)
+        for name, (summary, why) in summaries.items()
+    }
+
+
+def _device(states: Sequence[DeviceState], unread: str = "") -> dict[str, Found]:
+    summaries: Mapping[str, Callable[[list[Any]], Any]] = {
+        "clock_mhz": min,
+        "temperature_c": max,
+        "throttle_reasons": lambda several: sorted({reason for one in several for reason in one}),
+        "other_users": max,
+        "memory_used_bytes": _whole_mean,
+    }
+    return {
+        f"device_{name}": _over(
+            summary, [getattr(one, name) for one in states], states[-1].missing.get(name, "") if states else unread
+        )
+        for name, summary in summaries.items()
+    }
+
+
+def _over(summary: Callable[[list[Any]], Any], values: Sequence[Any], why: str) -> Found:
+    known = [value for value in values if value is not None]
+    return (summary(known), "") if known else (None, why)
+
+
+def _whole_mean(values: list[int]) -> int:
+    return round(fmean(values))
+
+
+def _shares(first: CpuTime | None, last: CpuTime | None, duration_ns: int) -> dict[str, Found]:
+    """Of the usable processors' time, in percent, what others used and what the hypervisor gave to others."""
+    if first is None or last is None:
+        return _no_shares("/proc/stat was not read at both ends")
+    if duration_ns < SHARE_NS_MIN or last.total <= first.total:
+        return _no_shares(f"{duration_ns / 1e9:.2g} s are too short for a share of clock ticks of 10 ms")
+    total = last.total - first.total
+    other = (last.busy - first.busy) - (last.own - first.own)
+    return {
+        "other_cpu_percent": (100 * max(0.0, other) / total, ""),
+        "steal_percent": (100 * max(0.0, last.steal - first.steal) / total, ""),
+    }
+
+
+def _no_shares(why: str) -> dict[str, Found]:
+    return dict.fromkeys(("other_cpu_percent", "steal_percent"), (None, why))
+
+
+def _cpu_at(readings: Sequence[HostReading], t_ns: int) -> CpuTime | None:
+    """Processor time at any moment between the first and the last reading, on a straight line between two."""
+    timed = [(one.t_ns, one.cpu) for one in readings if one.cpu is not None]
+    after = bisect_left(timed, t_ns, key=lambda pair: pair[0])
+    if after == len(timed) or (after == 0 and timed[0][0] > t_ns):
+        return None
+    if after == 0:
+        return timed[0][1]
+    (t0_ns, old), (t1_ns, new) = timed[after - 1], timed[after]
+    part = (t_ns - t0_ns) / (t1_ns - t0_ns)
+    names = [one.name for one in fields(CpuTime)]
+    return CpuTime(*(getattr(old, name) + part * (getattr(new, name) - getattr(old, name)) for name in names))
 
 
 def _kernel() -> Mapping[str, Callable[[], object]]:
@@ -124,122 +168,3 @@ def _median_ns(run: Callable[[], object]) -> int:
         run()
         durations.append(time.perf_counter_ns() - start)
     return int(median(durations[2:]))  # the first ones wake the processor and fill its caches
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
-        return None
-
-
-def _field(text: str | None, key: str) -> str | None:
-    found = re.search(rf"^{re.escape(key)}\s*[:=]\s*(.*)$", text or "", re.MULTILINE)
-    return found[1].strip().strip('"') or None if found else None
-
-
-def _cpu_name(root: Path) -> str:
-    cpuinfo = _text(root / "proc/cpuinfo")
-    board = (_text(root / "proc/device-tree/model") or "").rstrip("\0")
-    return _field(cpuinfo, "model name") or _field(cpuinfo, "Model") or board or platform.machine() or "unknown"
-
-
-def _cores(root: Path) -> int:
-    """Processors this process may use: its affinity, and a container's quota."""
-    usable = len(os.sched_getaffinity(0))
-    quota, _, period = (_text(root / "sys/fs/cgroup/cpu.max") or "max").partition(" ")
-    return usable if quota == "max" else max(1, min(usable, math.ceil(int(quota) / int(period or 100_000))))
-
-
-def _memory_bytes(root: Path) -> int:
-    """Memory this process may use: the machine's, or a container's limit."""
-    kilobytes = (_field(_text(root / "proc/meminfo"), "MemTotal") or "0").split()[0]
-    limit = _text(root / "sys/fs/cgroup/memory.max") or "max"
-    total = int(kilobytes) * 1024
-    return total if limit == "max" else min(total, int(limit))
-
-
-def _fingerprint(root: Path, cpu: str, cores: int, memory_bytes: int) -> str:
-    """16 hex digits. Memory is rounded to a fourth of an octave: kernels keep varying amounts to themselves."""
-    memory_step = round(math.log2(max(memory_bytes, 1)) * MEMORY_STEPS_PER_OCTAVE)
-    firmware = [
-        _text(root / DMI / entry) or "" for entry in ("sys_vendor", "product_name", "board_vendor", "board_name")
-    ]
-    lasting = [
-        platform.machine(),
-        cpu,
-        str(cores),
-        str(memory_step),
-        *firmware,
-        _text(root / "proc/device-tree/model") or "",
-    ]
-    return hashlib.sha256("\n".join(lasting).encode()).hexdigest()[:16]
-
-
-def _instance_type(root: Path) -> tuple[str | None, str]:
-    """A cloud's name for this machine, as far as the firmware says it; metadata services are not asked."""
-    vendor, product = (_text(root / DMI / entry) or "" for entry in ("sys_vendor", "product_name"))
-    if vendor == "Amazon EC2" and re.fullmatch(r"[a-z0-9-]+\.[a-z0-9-]+", product):
-        return product, ""
-    if not vendor:
-        return None, f"the firmware says nothing: /{DMI} is not there"
-    return None, f"the firmware says {vendor} {product}, which names no instance type"
-
-
-def _container(root: Path) -> str:
-    if (root / ".dockerenv").exists():
-        return "docker"
-    if (root / "run/.containerenv").exists():
-        return "podman"
-    if (root / "var/run/secrets/kubernetes.io").exists():
-        return "kubernetes"
-    groups = _text(root / "proc/1/cgroup") or ""
-    return next((kind for kind in ("kubepods", "docker", "lxc") if kind in groups), "none")
-
-
-def _system(root: Path) -> str:
-    release = _text(root / "etc/os-release")
-    return f"{_field(release, 'PRETTY_NAME') or platform.system()} {platform.machine()}"
-
-
-def _load(root: Path) -> tuple[float | None, str]:
-    text = _text(root / "proc/loadavg")
-    return (float(text.split()[0]), "") if text else (None, "no /proc/loadavg")
-
-
-def _steal(before: CpuTime | None, now: CpuTime | None) -> tuple[float | None, str]:
-    if now is None:
-        return None, "no /proc/stat"
-    if before is None or now.total <= before.total:
-        return None, "a share needs two readings, and time between them"
-    return 100 * max(0, now.steal - before.steal) / (now.total - before.total), ""
-
-
-def _frequency(root: Path) -> tuple[float | None, str]:
-    """Mean over the processors. What /proc/cpuinfo says is left alone: in virtual machines it is a constant."""
-    files = (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_cur_freq")
-    values = [int(text) for file in files if (text := _text(file)) and text.isdigit()]
-    return (sum(values) / len(values) / 1000, "") if values else (None, "no cpufreq: the kernel or hypervisor hides it")
-
-
-def _temperature(root: Path) -> tuple[float | None, str]:
-    """The hottest sensor of the processor, in degrees Celsius."""
-    sensors = [
-        *(entry for chip in _chips(root) for entry in chip.glob("temp*_input")),
-        *(zone / "temp" for zone in (root / "sys/class/thermal").glob("thermal_zone*") if _is_cpu(zone / "type")),
-    ]
-    values = [int(text) / 1000 for sensor in sensors if (text := _text(sensor)) and text.lstrip("-").isdigit()]
-    return (max(values), "") if values else (None, "no sensor of the processor under /sys/class/hwmon or thermal")
-
-
-def _chips(root: Path) -> list[Path]:
-    return [chip for chip in (root / "sys/class/hwmon").glob("hwmon*") if _is_cpu(chip / "name")]
-
-
-def _is_cpu(label: Path) -> bool:
-    return bool(re.search(r"coretemp|k10temp|zenpower|cpu|x86_pkg|soc", (_text(label) or "").lower()))
-
-
-def _available(root: Path) -> tuple[int | None, str]:
-    kilobytes = _field(_text(root / "proc/meminfo"), "MemAvailable")
-    return (int(kilobytes.split()[0]) * 1024, "") if kilobytes else (None, "no MemAvailable in /proc/meminfo")

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backends.contract import Backend, Device, Engine, Presence
-from bench import conditions, parts, supervisor
-from bench.inventory import found_backends, reach
+from backends.contract import Backend, Device, Engine, Meter, Presence
+from bench import parts, supervisor
+from bench.inventory import found_backends, metered, reach
+from bench.machine import machine
 from bench.protocol import Effort, Job
 from results.numbers import si
 from workloads.contract import Workload
@@ -45,8 +46,8 @@ class Finding:
 
     @property
     def is_fault(self) -> bool:
-        """Absence is none: a machine without a GPU is whole."""
-        return self.state in ("broken", "no_permission")
+        """Absence is none: a machine without a GPU is whole. Nor is a meter for root only: that is how RAPL comes."""
+        return self.state == "broken" or (self.state == "no_permission" and self.kind != "meter")
 
 
 def examine(
@@ -69,6 +70,7 @@ def examine(
         devices += presence.devices
         names = ", ".join(device.name for device in presence.devices)
         yield Finding("backend", backend.name, presence.state, names or presence.reason, presence.remedy)
+    yield from _meters(devices, extra)
     for found in found_engines:
         if found.part is not None and (engines is None or found.name in engines):
             yield from _engine(found.part, devices, tuple(extra), compute)
@@ -93,14 +95,22 @@ def packages(installed: Iterable[Any]) -> Iterator[Finding]:
 
 
 def _machine() -> Finding:
-    host = conditions.machine()
+    host = machine()
     instance = host["instance_type"] or f"instance type unknown: {host['missing'].get('instance_type', '')}"
     detail = f"{host['cores']} cores, {si(host['memory_bytes'], 'B')}, {host['system']}; {instance}"
     return Finding("machine", host["cpu"], "present", detail)
 
 
+def _meters(devices: Sequence[Device], extra: Sequence[str]) -> Iterator[Finding]:
+    for found in parts.collect(Meter, extra):
+        if found.part is not None:
+            presence = metered(found.part, devices)
+            name = f"{found.name} ({found.part.quantity}, {found.part.scope})"
+            yield Finding("meter", name, presence.state, presence.reason, presence.remedy)
+
+
 def _unloadable(extra: Sequence[str]) -> Iterator[Finding]:
-    for base in (Workload, Backend, Engine):
+    for base in (Workload, Backend, Engine, Meter):
         for found in parts.collect(base, extra):
             if found.part is None:
                 where = f"mend or remove {found.file}"
@@ -167,7 +177,7 @@ def _judged(engine: Engine, label: str, workload: str, outcome: supervisor.Outco
 
 def _smallest_workloads(extra: Sequence[str]) -> list[str]:
     cards = [found.part.card for found in parts.collect(Workload, extra) if found.part is not None]
-    models = sorted((card for card in cards if card.role == "model"), key=lambda card: card.flops)
+    models = sorted((card for card in cards if card.role == "model"), key=lambda card: card.flops or 0)
     return [card.name for card in models[:WORKLOADS_TRIED]]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backends.contract import Backend, Device, Engine, Presence
+from backends.contract import Backend, Device, Engine, Meter, Presence
 from bench import parts
 from results.numbers import si
 from workloads.contract import Workload
@@ -36,6 +36,17 @@ def engines(extra: Sequence[str]) -> Table:
     return columns, list(_described(Engine, extra, len(columns), describe))
 
 
+def meters(extra: Sequence[str]) -> Table:
+    devices = [device for one in found_backends(extra) for device in one.probe().devices]
+    columns = ("name", "quantity", "covers", "state", "reads or reason", "what to do")
+
+    def describe(meter: Meter) -> tuple[str, ...]:
+        presence = metered(meter, devices)
+        return meter.name, meter.quantity, meter.scope, presence.state, presence.reason, presence.remedy
+
+    return columns, list(_described(Meter, extra, len(columns), describe))
+
+
 def scenarios(_extra: Sequence[str]) -> Table:
     from bench.scenarios import SCENARIOS
 
@@ -44,7 +55,7 @@ def scenarios(_extra: Sequence[str]) -> Table:
 
 
 def profiles(_extra: Sequence[str]) -> Table:
-    from bench.cases import PROFILES
+    from bench.profiles import PROFILES
 
     columns = ("name", "repeats", "warm-up at most", "window", "samples at least")
     return columns, [
@@ -70,6 +81,7 @@ TABLES: Mapping[str, Callable[[Sequence[str]], Table]] = {
     "workloads": workloads,
     "backends": backends,
     "engines": engines,
+    "meters": meters,
     "scenarios": scenarios,
     "profiles": profiles,
     "exports": exports,
@@ -98,6 +110,16 @@ def reach(engine: Engine, devices: Sequence[Device]) -> Reach:
     return Reach((), reasons or "no device is here", next((answer.remedy for _, answer in answers), ""))
 
 
+def metered(meter: Meter, devices: Sequence[Device]) -> Presence:
+    """Which of `devices` it reads, as the reason of a presence; or the answer that tells most of why it reads none."""
+    answers = [(device, meter.available(device)) for device in devices]
+    read = [device.name for device, answer in answers if answer.state == "present"]
+    if read:
+        return Presence("present", ", ".join(read))
+    telling = sorted((answer for _, answer in answers), key=lambda one: (one.state == "absent", not one.remedy))
+    return telling[0] if telling else Presence("absent", "no device is here")
+
+
 def _described(
     base: type[Any], extra: Sequence[str], width: int, describe: Callable[[Any], tuple[str, ...]]
 ) -> Iterator[tuple[str, ...]]:
@@ -114,7 +136,7 @@ def _workload(workload: Workload) -> tuple[str, ...]:
     quality = card.quality.metric if card.quality else "not measurable: random weights"
     if card.role != "model":
         bounds, quality = "none", f"not ranked: probes the machine's {card.role.removeprefix('ceiling_')} ceiling"
-    parameters, flops = si(card.parameters), si(card.flops)
+    parameters, flops = si(card.parameters), "not counted" if card.flops is None else si(card.flops)
     return card.name, card.task, parameters, flops, si(card.weight_bytes, "B"), bounds, quality
 
 

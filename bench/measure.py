@@ -1,8 +1,9 @@
-"""Runs a session under a scenario and times it: the only module that reads the clock in the timed loop.
+"""Closed loops, in which a query waits for one before it: single_stream, multi_stream, offline. And when they end.
 
 A latency is host memory to host memory: `put` + `run` + `get` of one query, on distinct inputs made in advance. An
 offline throughput counts completions by the moment they end, over a window that opens when the pipeline is full.
-Nothing but the loop runs in the window: no garbage collection, no input preparation, no statistics.
+Nothing but the loop runs in the window: no garbage collection, no input preparation, no statistics. The open loop is in
+`bench/arrivals.py`; nothing else reads the clock in a timed loop.
 """
 
 from __future__ import annotations
@@ -14,16 +15,20 @@ from array import array
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from queue import SimpleQueue
 from statistics import median
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from backends.contract import Session, Values
+
 if TYPE_CHECKING:
-    from backends.contract import Session
     from bench.protocol import Effort
     from bench.queries import Feed
+    from workloads.contract import Arrays
 
     Runs = Generator["Timed", None, None]
 
@@ -57,6 +62,11 @@ class Timed:
     def duration_ns(self) -> int:
         return self.closed_ns - self.opened_ns
 
+    @property
+    def rate_per_s(self) -> float:
+        """Queries per second."""
+        return len(self.samples) / self.duration_ns * 1e9
+
 
 class Enough:
     """Ends once both the minimum duration and the minimum count are met, and never beyond the maximum duration.
@@ -81,13 +91,14 @@ class Enough:
 class Steady:
     """Ends a warm-up once the time a query takes has settled, and at `max_s` at the latest.
 
-    Levels are taken over blocks of 1/16 of `max_s` or of one query, whichever is longer.
+    Levels are taken over blocks of 1/16 of `max_s` or of one query, whichever is longer, that began at `begins`.
     """
 
     def __init__(self, max_s: float, level: Callable[[Sequence[int], int], float]) -> None:
         self.max_ns = round(max_s * 1e9)
         self.level = level
         self.levels: list[float] = []
+        self.begins: list[int] = []
         self.stable = False
 
     def open(self, now_ns: int) -> int:
@@ -98,6 +109,7 @@ class Steady:
     def __call__(self, now_ns: int, samples: Sequence[int]) -> int | None:
         if len(samples) > self.counted:
             self.levels.append(self.level(samples[self.counted :], now_ns - self.began_ns))
+            self.begins.append(self.began_ns)
         self.began_ns, self.counted = now_ns, len(samples)
         self.stable = settled(self.levels)
         return None if self.stable or now_ns >= self.hard_ns else now_ns + self.max_ns // 16
@@ -153,6 +165,59 @@ def single_stream(session: Session, feeds: Sequence[Feed], limits: Sequence[Limi
                 arrays = send(outputs)
             yield Timed(samples, start, end)
             arrays = send(outputs)
+
+
+def multi_stream(session: Session, feeds: Sequence[Feed], limits: Sequence[Limit], clock: Clock = CLOCK) -> Runs:
+    """As `single_stream`, but a query is one run for each of `feeds`, of which `session.inflight` overlap."""
+    return single_stream(_Together(session), [_together(feeds)], limits, clock)
+
+
+class _Together(Session):
+    """A session to which several runs are one."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def run(self, parts: Values) -> Values:
+        return self.overlapped(parts) if self.session.inflight > 1 else self.one_by_one(parts)
+
+    def one_by_one(self, parts: Sequence[Arrays]) -> Sequence[Arrays]:
+        session = self.session
+        return [session.get(session.run(session.put(arrays))) for arrays in parts]
+
+    def overlapped(self, parts: Sequence[Arrays]) -> Sequence[Arrays]:
+        """A completion starts the next run; whoever completes the last one wakes the caller."""
+        session, outputs, waiting, completed = self.session, list(parts), iter(enumerate(parts)), count(1)
+        ended: SimpleQueue[BaseException | None] = SimpleQueue()
+
+        def start() -> None:
+            for number, arrays in waiting:
+                session.submit(session.put(arrays), partial(done, number))
+                return
+
+        def done(number: int, values: Any, error: BaseException | None) -> None:
+            try:
+                if error is not None:
+                    raise error
+                outputs[number] = session.get(values)
+                start()
+                if next(completed) == len(parts):
+                    ended.put(None)
+            except BaseException as failure:  # noqa: BLE001 - raised by the thread that waits for the query
+                ended.put(failure)
+
+        for _ in range(session.inflight):
+            start()
+        failure = ended.get()
+        if failure is not None:
+            raise failure
+        return outputs
+
+
+def _together(feeds: Sequence[Feed]) -> Generator[Any, Any, None]:
+    outputs = yield [next(each) for each in feeds]
+    while True:
+        outputs = yield [each.send(one) for each, one in zip(feeds, outputs)]
 
 
 def offline(session: Session, feeds: Sequence[Feed], limits: Sequence[Limit], clock: Clock = CLOCK) -> Runs:
@@ -296,17 +361,3 @@ def no_collections() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-@dataclass(frozen=True)
-class Driver:
-    """How one scenario's load is made, and what its warm-up looks at."""
-
-    run: Callable[[Session, Sequence[Feed], Sequence[Limit]], Runs]
-    level: Callable[[Sequence[int], int], float]
-
-
-DRIVERS = {
-    "single_stream": Driver(single_stream, latency_level),
-    "offline": Driver(offline, interval_level),
-}

@@ -17,10 +17,15 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from backends.contract import Backend, Engine
+from backends.contract import Backend, Engine, Meter
 from workloads.contract import Workload
 
-SHELVES: dict[type, str] = {Workload: "workloads.models", Backend: "backends", Engine: "backends.engines"}
+SHELVES: dict[type, str] = {
+    Workload: "workloads.models",
+    Backend: "backends",
+    Engine: "backends.engines",
+    Meter: "backends.meters",
+}
 ENTRY_POINTS = "accelmark.parts"
 """Entry-point group of installed packages that bring parts of any kind; an entry's value is a package's name."""
 
@@ -42,7 +47,7 @@ class Found(Generic[T]):
 
 
 def kind(base: type) -> str:
-    """What a shelf's parts are called in messages: "workload", "backend", "engine"."""
+    """What a shelf's parts are called in messages: "workload", "backend", "engine", "meter"."""
     return base.__name__.lower()
 
 

@@ -10,7 +10,9 @@ import math
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,17 +32,22 @@ LISTS = {
     "--backend": "kinds of hardware, by name or family (default: every present one)",
     "--engine": "engines (default: every one that is there and is measured by default)",
     "--workload": "workloads (default: all)",
+    "--model": "models of your own: FILE.onnx, a folder with a config.json, or hf:ID of one in the local Hugging Face "
+    "cache; measured in place of all workloads, or beside those that --workload names",
     "--precision": "fp32, tf32, bf16, fp16, fp8, int8, int4 (default: fp32)",
     "--technique": "techniques (default: none)",
-    "--scenario": "single_stream, offline (default: both)",
-    "--batch": "batch sizes, or auto (default: 1)",
+    "--scenario": "single_stream, multi_stream, offline, server, server(rate=40) for queries a second, cold_start, "
+    "cold_start(page_cache=cold) (default: single_stream and offline)",
+    "--batch": "batch sizes, or auto (default: 1, or the one batch that a model of your own was written for)",
     "--target": "BACKEND:SPECIFICATION, understood by the backend",
+    "--dim": "NAME=NUMBER for a free dimension of --model, as in seq=128; axis 0 stays free for the batch",
     "--bound": "latency bounds in place of the workload's, in ms: 15 or 15@99 for the percentile",
     "--option": "KEY=VALUE overrides of an engine's settings",
     "--parts": "packages with further workloads, backends or engines",
     "--python": "ENGINE=PATH: another Python for the workers of an engine",
 }
-PAIRS = {"--option": "KEY=VALUE", "--python": "ENGINE=PATH"}
+SINGLES = ("--goal", "--results", "--rules", "--inputs", "--reference")
+PAIRS = {"--dim": "NAME=NUMBER, as in seq=128", "--option": "KEY=VALUE", "--python": "ENGINE=PATH"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,6 +56,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     for option, text in LISTS.items():
         group.addoption(option, action="append", default=[], metavar="LIST", help=text)
+    rules = "whose load generator drives: accelmark, or mlperf for MLPerf's LoadGen (default: accelmark)"
+    group.addoption("--rules", metavar="NAME", help=rules)
+    inputs = "samples for --model: arrays by input name, axis 0 being the sample axis (default: made up)"
+    group.addoption("--inputs", metavar="FILE.npz", help=inputs)
+    reference = "right outputs for --inputs, by output name (default: onnxruntime computes them in fp32)"
+    group.addoption("--reference", metavar="FILE.npz", help=reference)
+    meter = "what reads energy: rapl,nvml, csv:FILE,column=NAME, none (default: all that can read the device)"
+    group.addoption("--meter", action="append", default=[], metavar="NAME", help=meter)
     group.addoption("--goal", metavar="GOAL", help="latency or throughput: tune engines for it whatever the scenario")
     group.addoption("--profile", default="quick", metavar="NAME", help="quick, standard or official (default: quick)")
     group.addoption("--seed", default="0", metavar="N", help="seed of the order of the items (default: 0)")
@@ -75,6 +90,9 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     except (SelectionError, OSError) as error:
         print(f"accelmark: {error}", file=sys.stderr)
         return BAD_INPUT
+    except KeyboardInterrupt:
+        print("accelmark: interrupted before anything was measured", file=sys.stderr)
+        return pytest.ExitCode.INTERRUPTED
     return None
 
 
@@ -141,7 +159,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     runner = config.stash[RUNNER]
     stream = terminal()
     if stream is not None:
-        runner.progress = Progress(len(session.items), runner.request.profile.item_s, stream)
+        guess_s = mean(runner.request.profile.item_s(item.case.scenario) for item in runner.items.values())
+        runner.progress = Progress(len(session.items), guess_s, stream)
     runner.prepare(item.callspec.params["item_id"] for item in session.items if hasattr(item, "callspec"))
 
 
@@ -183,20 +202,24 @@ def _names_bench(config: pytest.Config) -> bool:
 
 def _asked_for(config: pytest.Config) -> str:
     """An option of ours that was given, or nothing; tests too take further parts."""
-    ours = ("--goal", "--results", *LISTS)
+    ours = (*SINGLES, "--meter", *LISTS)
     return next((option for option in ours if option != "--parts" and config.getoption(option)), "")
 
 
 def _runner(config: pytest.Config) -> Runner:
-    from bench import cases
+    from bench import cases, power
     from bench.runner import Runner
 
     if config.getoption("numprocesses", None) or config.getoption("dist", "no") != "no":
         raise cases.SelectionError("workers of pytest-xdist would measure each other: leave out -n")
     request = _request(config)
+    power.chosen(request.meters, request.selection.parts)
     chosen = cases.expand(request.selection)
     if not chosen:
         raise cases.SelectionError("nothing to measure: no backend is present; accelmark doctor says why")
+    if models := _models(config, request):  # after all that is cheap to check, as it may take minutes once
+        request = replace(request, selection=replace(request.selection, models=models))
+        chosen = cases.expand(request.selection)
     if not config.option.collectonly:
         from results.store import check_writable
 
@@ -204,26 +227,41 @@ def _runner(config: pytest.Config) -> Runner:
     return Runner(request, {item.id: item for item in cases.items(chosen, request.profile, request.seed)})
 
 
+def _models(config: pytest.Config, request: Request) -> tuple[str, ...]:
+    """Folders of the user's own models, prepared."""
+    from bench import parts, usermodel
+    from workloads.contract import Workload
+
+    sources = _list(config, "--model")
+    inputs, reference = (config.getoption(option) or "" for option in ("--inputs", "--reference"))
+    here = config.invocation_params.dir
+    taken = [found.name for found in parts.collect(Workload, request.selection.parts)] if sources else []
+    asked = usermodel.asked(sources, _pairs(config, "--dim"), inputs, reference, taken=taken, here=here)
+    return usermodel.prepare(asked, request.timeout_s or usermodel.TIMEOUT_S)
+
+
 def _request(config: pytest.Config) -> Request:
     from bench import cases, parts
+    from bench.profiles import PROFILES
     from bench.runner import Request
 
     profile = config.getoption("profile")
-    if profile not in cases.PROFILES:
-        raise cases.SelectionError(parts.no_such("profile", profile, list(cases.PROFILES)))
+    if profile not in PROFILES:
+        raise cases.SelectionError(parts.no_such("profile", profile, list(PROFILES)))
     given = config.getoption("results")
-    for option in ("--goal", "--results"):
+    for option in SINGLES:
         if config.getoption(option) == "":
             raise cases.SelectionError(f"{option} is empty: give a value, or leave the option out")
     return Request(
         selection=_selection(config),
-        profile=cases.PROFILES[profile],
+        profile=PROFILES[profile],
         results=config.invocation_params.dir / given if given else RUNS,
         command=shlex.join(["pytest", *config.invocation_params.args]),
         seed=int(_number(config, "--seed", 0)),
         timeout_s=_number(config, "--timeout-s", 0.001) if config.getoption("timeout_s") else None,
         require=config.getoption("require"),
         in_process=config.getoption("in_process"),
+        meters=tuple(config.getoption("--meter")),
     )
 
 
@@ -241,6 +279,7 @@ def _selection(config: pytest.Config) -> Selection:
         scenarios=given["--scenario"] or Selection.scenarios,
         batches=given["--batch"] or Selection.batches,
         goal=config.getoption("goal"),
+        rules=config.getoption("rules") or Selection.rules,
         targets=given["--target"],
         options=_pairs(config, "--option"),
         bounds=tuple(parse_bound(text) for text in given["--bound"]),

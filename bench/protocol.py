@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import IO, Any
 
-PHASES = ("start", "build", "compile", "check", "warmup", "measure", "finish")
+PHASES = ("start", "build", "compile", "check", "warmup", "search", "measure", "audit", "finish")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,11 @@ class Effort:
 
 @dataclass(frozen=True)
 class Job:
-    """One item, as a worker has to know it. `parts` are extra packages to find parts in."""
+    """One item, as a worker has to know it. `parts` are extra packages to find parts in.
+
+    `bounds` are (latency_ms, percentile) pairs. `model` is the prepared folder of a user's own model
+    (`workloads/user.py`), which then stands for `workload`; "": none.
+    """
 
     workload: str
     technique: str
@@ -45,6 +49,9 @@ class Job:
     effort: Effort
     seed: int
     samples_path: str
+    rules: str = "accelmark"
+    bounds: tuple[tuple[float, float], ...] = ()
+    model: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
     targets: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
@@ -56,6 +63,7 @@ class Job:
     def from_line(cls, line: str) -> Job:
         values = json.loads(line)
         values["effort"] = Effort(**values["effort"])
+        values["bounds"] = [tuple(bound) for bound in values["bounds"]]
         fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         return cls(**fields)
 
@@ -64,7 +72,8 @@ class Job:
 class Result:
     """What a worker measured; the fields are the record's own sections (`results/record.py`), as plain JSON values.
 
-    `marks` are the timed window's `opened_ns` and `closed_ns` on CLOCK_MONOTONIC.
+    `marks` are the timed window's `opened_ns` and `closed_ns` on CLOCK_MONOTONIC. `load` and `loadgen` are None where
+    the record has no such section.
 
     The samples themselves are in the file at `Job.samples_path`: little-endian int64, in order.
     """
@@ -76,6 +85,8 @@ class Result:
     versions: Mapping[str, str]
     batch_chosen: int
     marks: Mapping[str, int] = field(default_factory=dict)
+    load: Mapping[str, Any] | None = None
+    loadgen: Mapping[str, Any] | None = None
 
 
 def send(stream: IO[str], event: str, **values: Any) -> None:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def evaluate(workload: Workload, session: Session, batch: int, examples: int) -> dict[str, Any]:
     """Evidence shaped as `results.record.QualityResult` on `examples` evaluation samples, of which there may be fewer.
 
-    Raises Unsupported for a workload whose quality cannot be measured.
+    Raises Unsupported for a workload whose quality cannot be measured: random weights, or a user's own model.
     """
     if workload.card.quality is None:
-        raise Unsupported(f"{workload.card.name} has random weights: quality is not measurable")
+        raise Unsupported(f"{workload.card.name} has no labels to grade answers by: quality is not measurable")
     samples = workload.samples("evaluation", examples, 0)
     replies = queries.answers(session, queries.split(samples.inputs, batch), workload.feedback)
     scores = workload.score(_joined(replies, len(samples)), samples)

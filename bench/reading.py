@@ -1,14 +1,14 @@
-"""`accelmark report` and `accelmark compare`: from stored records to a page, a table or a verdict."""
+"""`accelmark report`, `compare` and `lint`: from stored records to a page, a table or a verdict."""
 
 from __future__ import annotations
 
 import argparse
 import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from bench import ROOT, console
 from bench.parts import no_such
@@ -16,6 +16,7 @@ from bench.parts import no_such
 if TYPE_CHECKING:
     from results.compare import Compared
     from results.cost import Pricing
+    from results.lints import Finding
     from results.metrics import Metric
     from results.record import Bound
     from results.stats import Interval
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 PAGE = ROOT / "results" / "report.html"
 UNREADABLE = 2
+REGRESSED = 1
+IMPOSSIBLE = 1
 
 
 def write_report(chosen: argparse.Namespace) -> int:
@@ -46,17 +49,39 @@ def write_report(chosen: argparse.Namespace) -> int:
 
 
 def print_comparison(chosen: argparse.Namespace) -> int:
-    """Print what changed from A to B, the surest changes first."""
+    """Print what changed from A to B, what became slower first; 1 for that if asked, 2 for what could not be read."""
     from results import compare
+    from results.difference import CONFIDENCE
 
     problems: list[Problem] = []
     a, b = (compare.select(chosen.results, name) for name in (chosen.a, chosen.b))
     rows = compare.compare(a, b, problems)
-    columns = ("workload", "engine", "scenario", "metric", "A", "B", "B / A", "outcome", "why")
-    console.table(f"A {a}\nB {b}", columns, [_compared(row) for row in rows])
+    columns = ("workload", "device", "engine", "case", "metric", "A", "B", "B / A", "outcome", "why")
+    shown = sorted(rows, key=lambda row: _OUTCOMES.index(row.outcome))
+    console.table(f"A {a}\nB {b}", columns, [_compared(row) for row in shown])
     if not any(row.metric for row in rows):
         print("nothing is in both", file=sys.stderr)
-    return _tell(problems)
+    slower = sum(row.outcome == "slower" for row in rows)
+    if slower:
+        compared = sum(row.metric is not None for row in rows)
+        chance = f"chance calls up to {(1 - CONFIDENCE) / 2:.1%} of equals slower"
+        print(f"{slower} of {compared} became slower; {chance}, so measure again before you believe it")
+    regressed = REGRESSED if slower and chosen.fail_on_regression else 0
+    return _tell(problems) or regressed
+
+
+def print_lints(chosen: argparse.Namespace) -> int:
+    """Print what cannot be or needs an explanation, a finding a row; 1 for what cannot be, 2 for what is unreadable."""
+    from results import join, lints
+
+    table = join.table(chosen.results)
+    named = {(row["key"], row["fingerprint"]): row for row in table.rows.to_dict("records")}
+    findings = lints.find(table)
+    columns = ("level", "what", "workload", "device", "engine", "case", "figures", "why")
+    cells = [_finding(named[finding.row_key, finding.fingerprint], finding) for finding in findings]
+    console.table(f"{len(named)} results, {len(findings)} findings", columns, cells)
+    impossible = any(finding.level == "impossible" for finding in findings)
+    return _tell(table.problems) or (IMPOSSIBLE if impossible else 0)
 
 
 def pricing(chosen: argparse.Namespace) -> Pricing:
@@ -100,6 +125,15 @@ def _number(option: str, text: str | None) -> float | None:
     return number
 
 
+def _finding(row: dict[Hashable, Any], finding: Finding) -> tuple[str, ...]:
+    from results.lints import WHY
+
+    rules = () if row["rules"] == "accelmark" else (row["rules"],)
+    case = " ".join((row["scenario"], f"b{row['batch']}", row["precision"], *rules, row["options"])).rstrip()
+    who = (row["workload"], row["device"], row["engine"], case)
+    return (finding.level, finding.code, *who, finding.detail, WHY[finding.code])
+
+
 def _tell(problems: Iterable[Problem]) -> int:
     status = 0
     for problem in problems:
@@ -108,9 +142,15 @@ def _tell(problems: Iterable[Problem]) -> int:
     return status
 
 
+_OUTCOMES = ("slower", "faster", "undecidable", "no difference")
+
+
 def _compared(row: Compared) -> tuple[str, ...]:
     identity, metric = row.identity, row.metric
-    case = (identity.workload, identity.engine, f"{identity.scenario} b{identity.batch} {identity.precision}")
+    options = (f"{name}={value}" for name, value in identity.options.items())
+    rules = () if identity.rules == "accelmark" else (identity.rules,)
+    details = (identity.scenario, f"b{identity.batch}", identity.precision, *rules, *options)
+    case = (identity.workload, identity.device, identity.engine, " ".join(details))
     why = "; ".join(_whys(row))
     if metric is None:
         return (*case, "", "", "", "", row.outcome, why)
@@ -120,7 +160,7 @@ def _compared(row: Compared) -> tuple[str, ...]:
 
 def _whys(row: Compared) -> Iterator[str]:
     if row.reason:
-        yield row.reason.removeprefix("undecidable, ")
+        yield row.reason
     if row.detectable is not None:
         yield f"a change of {row.detectable:.1%} could be seen"
     if row.changed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,12 +14,14 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from bench import ROOT, conditions
+from bench import ROOT
 from bench.cases import Item
+from bench.machine import machine
 from bench.supervisor import Outcome
-from results.record import TEXT_MAX, Record, Summary
+from results.record import Record, Summary
 from results.stats import summarise
 from results.store import Run, StoreError, new_run_id, samples_of
+from results.strict import TEXT_MAX
 
 Samples = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -29,10 +32,15 @@ class _NoRecordError(Exception):
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the parent saw around an item; entries have the fields of `results.record`'s Conditions and Calibration."""
+    """What the parent saw around an item, with the fields of `results.record`'s Conditions, Calibration and Energy.
+
+    `power_readings` are the meters' raw readings as the text of a file, "" where there are none.
+    """
 
     conditions: Sequence[Mapping[str, Any]] = ()
     calibration: Sequence[Mapping[str, Any]] = ()
+    energy: Mapping[str, Any] | None = None
+    power_readings: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class Recorder:
             "command": command[:TEXT_MAX],
             "seed": seed,
             "commit": _commit(),
-            "machine": conditions.machine(),
+            "machine": machine(),
         }
 
     def record_id(self, item: Item) -> str:
@@ -74,8 +82,7 @@ class Recorder:
             except _NoRecordError as error:
                 why = f"the worker's result is no record: {error}"
                 outcome = replace(outcome, status="failed", reason=why, remedy="mend the engine or the workload")
-        for left in self.run.folder.glob(f"samples/{self.record_id(item)}.*"):
-            left.unlink()
+        self._clear(item)
         told = {name: getattr(outcome, name) for name in ("status", "reason", "remedy", "stderr_tail")}
         return self._stored(Kept(self._record(item, around, **told)))
 
@@ -93,13 +100,40 @@ class Recorder:
 
     def _measured(self, item: Item, result: Mapping[str, Any], around: Surroundings) -> tuple[Record, Samples]:
         try:
-            window = {**result["window"], "samples_file": str(self.samples_path(item).relative_to(self.run.folder))}
-            sections = {"window": window, "phases": result["phases"], "evidence": result["evidence"]}
-            sections["energy"] = conditions.energy(item.case.backend)
+            sections = {name: result[name] for name in ("window", "phases", "evidence")}
+            sections |= {name: result[name] for name in ("load", "loadgen") if result.get(name) is not None}
+            sections["window"] = {**sections["window"], "samples_file": self._beside(item, ".i64")}
+            if "loadgen" in sections:
+                sections["loadgen"] = {**sections["loadgen"], "logs": self._beside(item, ".loadgen")}
+            sections["energy"] = self._energy(item, around)
             record = self._record(item, around, result, status="ok", **sections)
             return record, samples_of(self.run.folder, record)
         except (ValueError, KeyError, TypeError, StoreError) as error:
             raise _NoRecordError(_line(error)) from error
+
+    def _energy(self, item: Item, around: Surroundings) -> Mapping[str, Any] | None:
+        """The section, and the raw readings in a file of their own."""
+        if around.energy is None or not around.power_readings:
+            return around.energy
+        name = self._beside(item, ".power.csv")
+        try:
+            (self.run.folder / name).write_text(around.power_readings, encoding="utf-8")
+        except OSError as error:
+            raise StoreError.of(self.run.folder / name, "writing power readings", error) from error
+        missing = {field: why for field, why in around.energy["missing"].items() if field != "readings_file"}
+        return {**around.energy, "readings_file": name, "missing": missing}
+
+    def _beside(self, item: Item, suffix: str) -> str:
+        """Where a file of the item's belongs, relative to the run's folder: next to its samples."""
+        return str(self.samples_path(item).with_suffix(suffix).relative_to(self.run.folder))
+
+    def _clear(self, item: Item) -> None:
+        """Remove what an item without figures has left beside its samples."""
+        for left in self.run.folder.glob(f"samples/{self.record_id(item)}.*"):
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
 
     def _summarised(self, record: Record, samples: Samples) -> Summary:
         try:

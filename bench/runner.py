@@ -8,12 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from bench import build, conditions, parts, supervisor
-from bench.cases import Item, Profile, Selection
+from backends.contract import Backend, Device, Engine
+from bench import build, parts, power, supervisor
+from bench.cases import Case, Item, Selection
+from bench.host import HostReader, HostReading
+from bench.power import Metering
+from bench.profiles import Profile
 from bench.progress import Progress, spoken
 from bench.protocol import Job
+from bench.watch import Watch
 
 if TYPE_CHECKING:
     from bench.recorder import Kept, Recorder, Surroundings
@@ -21,7 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """What a run was asked for, beyond the selection. `timeout_s` caps each phase; None keeps the usual limits."""
+    """What a run was asked for, beyond the selection. `timeout_s` caps each phase; None keeps the usual limits.
+
+    `meters` are as in `power.chosen`; none: all that read a device.
+    """
 
     selection: Selection
     profile: Profile
@@ -31,11 +39,21 @@ class Request:
     timeout_s: float | None = None
     require: bool = False
     in_process: bool = False
+    meters: tuple[str, ...] = ()
 
     @property
     def timeouts_s(self) -> Mapping[str, float]:
         usual = supervisor.TIMEOUTS_S
         return dict.fromkeys(usual, self.timeout_s) if self.timeout_s else usual
+
+
+@dataclass(frozen=True)
+class _Seat:
+    """Where items are measured, with what reads its energy."""
+
+    backend: Backend
+    device: Device
+    metering: Metering
 
 
 @dataclass
@@ -46,6 +64,9 @@ class Runner:
     items: Mapping[str, Item]
     progress: Progress | None = None
     counts: Counter[str] = field(default_factory=Counter)
+    _seats: dict[tuple[str, str], _Seat] = field(default_factory=dict)
+    _host: HostReader = field(default_factory=HostReader)
+    _since: HostReading | None = None
 
     @cached_property
     def recorder(self) -> Recorder:
@@ -59,14 +80,13 @@ class Runner:
 
         What cannot be made is left to its item, which says so too and becomes a record.
         """
-        from backends.contract import Engine
-
+        self._since = self._host.read()
         cases = [self.items[one].case for one in item_ids]
         extra = self.request.selection.parts
         wanted = [
             (case.workload.card.name, parts.find(Engine, case.engine, extra).form)
             for case in sorted(cases, key=lambda case: case.workload.card.name)
-            if case.presence.state == "present"
+            if case.presence.state == "present" and not case.model
         ]
         if self.progress and wanted:
             self.progress.show("preparing models")
@@ -101,23 +121,42 @@ class Runner:
         return "passed", ""
 
     def close(self) -> None:
+        for seat in self._seats.values():
+            seat.metering.close()
         if "recorder" in self.__dict__:
             self.recorder.close()
         if self.progress:
             self.progress.close()
 
     def _outcome(self, item: Item) -> tuple[supervisor.Outcome, Surroundings]:
-        from bench.recorder import Surroundings
+        watch = self._watch(item.case)
+        watch.before()
+        with watch.sampling():
+            outcome = self._run(item, watch)
+        watch.after()
+        self._since = watch.last
+        return outcome, watch.surroundings(_marks(outcome))
 
-        watch = _Watch(self.progress)
-        watch.look("before")
-        before = conditions.calibrate("before")
-        outcome = self._run(item, watch)
-        after = conditions.calibrate("after")
-        watch.look("after")
-        return outcome, Surroundings(watch.seen, (before, after))
+    def _watch(self, case: Case) -> Watch:
+        key = (case.backend, case.device)
+        if key not in self._seats:
+            self._seats[key] = self._seat(case)
+        seat = self._seats[key]
+        on_phase = self.progress.phase if self.progress else lambda _phase: None
+        return Watch(self._host, lambda: seat.backend.state(seat.device), seat.metering, self._since, on_phase)
 
-    def _run(self, item: Item, watch: _Watch) -> supervisor.Outcome:
+    def _seat(self, case: Case) -> _Seat:
+        """A device that has gone since collecting says nothing of itself any more."""
+        extra = self.request.selection.parts
+        backend = parts.find(Backend, case.backend, extra)
+        there = (device for device in backend.probe(self._targets(case)).devices if device.name == case.device)
+        device = next(there, Device(case.backend, case.device, {}))
+        return _Seat(backend, device, Metering.of(device, power.chosen(self.request.meters, extra), extra))
+
+    def _targets(self, case: Case) -> tuple[str, ...]:
+        return tuple(spec for spec in self.request.selection.targets if spec.partition(":")[0] == case.backend)
+
+    def _run(self, item: Item, watch: Watch) -> supervisor.Outcome:
         job = self.job(item)
         if self.request.in_process:
             return supervisor.run_inline(job, watch.enter)
@@ -138,33 +177,24 @@ class Runner:
             device=case.device,
             engine=case.engine,
             effort=self.request.profile.effort(case.scenario, case.batch),
-            seed=self.request.seed,
+            seed=self.request.seed + item.repeat,  # no repeat gets the arrivals of another
             samples_path=str(self.recorder.samples_path(item).resolve()),
+            rules=case.rules,
+            bounds=tuple((bound.latency_ms, bound.percentile) for bound in case.bounds or case.workload.card.bounds),
+            model=case.model,
             options=case.options,
-            targets=tuple(spec for spec in selection.targets if spec.partition(":")[0] == case.backend),
+            targets=self._targets(case),
             parts=selection.parts,
         )
 
 
-class _Watch:
-    """Notes the host's conditions on the way; what it does during the timed window is two reads of /proc."""
-
-    def __init__(self, progress: Progress | None) -> None:
-        self.seen: list[dict[str, Any]] = []
-        self._progress = progress
-        self._since: conditions.CpuTime | None = None
-
-    def look(self, moment: conditions.Moment) -> None:
-        self.seen.append(conditions.conditions(moment, self._since))
-        self._since = conditions.CpuTime.now()
-
-    def enter(self, phase: str, _t_ns: int) -> None:
-        if phase == "measure":
-            self._since = conditions.CpuTime.now()
-        elif phase == "finish":
-            self.look("during")
-        if self._progress:
-            self._progress.phase(phase)
+def _marks(outcome: supervisor.Outcome) -> tuple[int, int] | None:
+    """When the timed window opened and closed; None where there was none, or the worker does not say."""
+    marks = (outcome.result or {}).get("marks")
+    match marks:
+        case {"opened_ns": int(opened_ns), "closed_ns": int(closed_ns)} if opened_ns < closed_ns:
+            return opened_ns, closed_ns
+    return None
 
 
 def headline(kept: Kept) -> str:
@@ -181,5 +211,4 @@ def headline(kept: Kept) -> str:
 
 def estimate(items: Sequence[Item], profile: Profile) -> str:
     """How long `items` will take at least, spoken."""
-    present = sum(item.case.presence.state == "present" for item in items)
-    return spoken(present * profile.item_s)
+    return spoken(sum(profile.item_s(i.case.scenario) for i in items if i.case.presence.state == "present"))

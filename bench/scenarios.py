@@ -1,58 +1,165 @@
 """The load put on a session, under MLPerf Inference's names and definitions.
 
-Source: MLCommons inference_policies, inference_rules.adoc §3 "Scenarios". A further scenario (multi_stream, server,
-cold_start) is one more class here and its driver in `bench/measure.py`.
+Source: MLCommons inference_policies, inference_rules.adoc §3 "Scenarios". A further scenario is one more class here
+and its driver in `bench/load.py`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Union
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from typing import Literal
+
     from backends.contract import Goal
 
 
 class UnknownScenarioError(ValueError):
-    """The message is one line that lists the names there are."""
+    """The message is one line that lists what there is."""
 
 
-@dataclass(frozen=True)
-class SingleStream:
-    """MLPerf: "LoadGen sends next query as soon as SUT completes the previous query". What counts is latency."""
+class Scenario:
+    """`samples_kind` is that of `results.record.Window`; `default`: measured by a run that names no scenario.
 
-    name: ClassVar[str] = "single_stream"
-    goal: ClassVar[Goal] = "latency"
+    `keys` are the parameters that may stand behind the name; a scenario that has any overrides `__str__`.
+    """
+
+    name: ClassVar[str]
+    goal: ClassVar[Goal]
     samples_kind: ClassVar[str] = "latency_ns"
+    default: ClassVar[bool] = False
+    keys: ClassVar[tuple[str, ...]] = ()
+    batches: ClassVar[tuple[int, ...]] = (1, 2, 4, 8, 16, 32)
+    """What `--batch=auto` chooses from."""
+
+    @classmethod
+    def of(cls, words: Mapping[str, str]) -> Scenario:
+        """From parameters as they were written, by their keys; raises ValueError for what cannot be meant."""
+        return cls(**words)
+
+    def refusal(self, batch: str, bounded: bool) -> str:
+        """Why it cannot be measured with this batch, or without a latency bound, and what to do; "": it can be."""
+        return ""
 
     def __str__(self) -> str:
+        """The canonical string: `parse` leads back, and what is as by default is left out."""
         return self.name
 
 
 @dataclass(frozen=True)
-class Offline:
+class SingleStream(Scenario):
+    """MLPerf: "LoadGen sends next query as soon as SUT completes the previous query". What counts is latency."""
+
+    name = "single_stream"
+    goal = "latency"
+    default = True
+
+
+@dataclass(frozen=True)
+class MultiStream(Scenario):
+    """MLPerf: as single_stream, with queries of 8 samples, whose latency ends with the last one."""
+
+    name = "multi_stream"
+    goal = "latency"
+    batches = (1, 2, 4, 8)
+    query_samples: ClassVar[int] = 8
+
+    def refusal(self, batch: str, bounded: bool) -> str:
+        if batch == "auto" or int(batch) in self.batches:
+            return ""
+        return f"a query of multi_stream is 8 samples, which runs of {batch} do not make: give --batch=1, 2, 4 or 8"
+
+
+@dataclass(frozen=True)
+class Offline(Scenario):
     """MLPerf: all samples are there from the start, and what counts is throughput.
 
     Samples are endless here, and `Session.inflight` queries are kept under way: what is measured is the steady state,
     without the filling and the draining that one finite query includes.
     """
 
-    name: ClassVar[str] = "offline"
-    goal: ClassVar[Goal] = "throughput"
-    samples_kind: ClassVar[str] = "done_ns"
+    name = "offline"
+    goal = "throughput"
+    samples_kind = "done_ns"
+    default = True
+
+
+@dataclass(frozen=True)
+class Server(Scenario):
+    """MLPerf: queries arrive in a Poisson process, and what counts is the highest rate that keeps the latency bound.
+
+    `rate_per_s` counts queries of one batch each; None: the highest one is searched for.
+    """
+
+    rate_per_s: float | None = None
+
+    name = "server"
+    goal = "throughput"
+    keys = ("rate",)
+
+    @classmethod
+    def of(cls, words: Mapping[str, str]) -> Server:
+        with contextlib.suppress(ValueError):
+            rate_per_s = float(words["rate"])
+            if 0 < rate_per_s < math.inf:
+                return cls(rate_per_s)
+        raise ValueError("a rate is queries per second, more than 0")
+
+    def refusal(self, batch: str, bounded: bool) -> str:
+        if batch == "auto":
+            return "the batch of the highest throughput may not keep the bound: give --batch a number"
+        return "" if bounded else "server needs a latency bound to keep: give --bound=MS@PERCENTILE, as in 15@99"
 
     def __str__(self) -> str:
-        return self.name
+        return self.name if self.rate_per_s is None else f"{self.name}(rate={self.rate_per_s:.15g})"
 
 
-Scenario = Union[SingleStream, Offline]  # noqa: UP007 - evaluated, and a worker may run on Python 3.9
+@dataclass(frozen=True)
+class ColdStart(Scenario):
+    """A fresh process, from its start to its first answer, and on to the steady state. Not one of MLPerf's.
 
-SCENARIOS = {cls.name: cls for cls in (SingleStream, Offline)}
+    `page_cache`: whether the files that it reads are left in memory as they are, or evicted before it reads them.
+    """
+
+    page_cache: Literal["warm", "cold"] = "warm"
+
+    name = "cold_start"
+    goal = "latency"
+    samples_kind = "cold_ns"
+    keys = ("page_cache",)
+
+    def __post_init__(self) -> None:
+        if self.page_cache not in ("warm", "cold"):
+            raise ValueError("page_cache is warm or cold")
+
+    def refusal(self, batch: str, bounded: bool) -> str:
+        return "trying batches leaves no cold start: give --batch a number" if batch == "auto" else ""
+
+    def __str__(self) -> str:
+        return self.name if self.page_cache == "warm" else f"{self.name}(page_cache={self.page_cache})"
+
+
+SCENARIOS: dict[str, type[Scenario]] = {
+    cls.name: cls for cls in (SingleStream, MultiStream, Offline, Server, ColdStart)
+}
 
 
 def parse(text: str) -> Scenario:
-    """A scenario from its canonical string, `str(scenario)`; raises UnknownScenarioError."""
+    """A scenario from its name and parameters, as in server(rate=40); raises UnknownScenarioError."""
+    shape = re.fullmatch(r"(\w+)(?:\((.*)\))?", text)
+    kind = SCENARIOS.get(shape[1]) if shape else None
+    if shape is None or kind is None:
+        raise UnknownScenarioError(f"unknown scenario {text}; there are: {', '.join(SCENARIOS)}")
+    words = dict(word.partition("=")[::2] for word in shape[2].split(",")) if shape[2] else {}
+    if unknown := [key for key in words if key not in kind.keys]:
+        known = ", ".join(kind.keys) or "none"
+        raise UnknownScenarioError(f"scenario {kind.name} has no parameter {unknown[0]}; it has: {known}")
     try:
-        return SCENARIOS[text]()
-    except KeyError:
-        raise UnknownScenarioError(f"unknown scenario {text}; there are: {', '.join(SCENARIOS)}") from None
+        return kind.of(words) if words else kind()
+    except ValueError as error:
+        raise UnknownScenarioError(f"unknown scenario {text}: {error}") from None

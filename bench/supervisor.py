@@ -31,10 +31,14 @@ TIMEOUTS_S: Mapping[str, float] = {
     "compile": 900,
     "check": 600,
     "warmup": 120,
+    "search": 120,
     "measure": 120,
+    "audit": 300,
     "finish": 60,
 }
-"""Longest time in each phase; warming up and measuring may take what the effort allows on top."""
+"""Longest time in each phase; warming up, searching and measuring may take what the effort allows on top."""
+SEARCH_WINDOWS = 8
+"""A search is a capacity run and up to six probes, none longer than a window; one more for good measure."""
 EXIT_GRACE_S = 5.0
 """How long a worker that has answered may take to close its engine."""
 LIVENESS_S = 1.0
@@ -97,7 +101,11 @@ def run_inline(job: Job, on_phase: OnPhase = lambda _phase, _t_ns: None) -> Outc
 
 
 def _limits(timeouts_s: Mapping[str, float], effort: Effort) -> dict[str, float]:
-    allowed_s = {"warmup": effort.warmup_max_s, "measure": effort.max_duration_s}
+    allowed_s = {
+        "warmup": effort.warmup_max_s,
+        "search": SEARCH_WINDOWS * effort.max_duration_s,
+        "measure": effort.max_duration_s,
+    }
     return {phase: timeouts_s[phase] + allowed_s.get(phase, 0) for phase in PHASES}
 
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from backends.contract import Backend, Device, Engine, Plan, Session
-from bench import audit, measure, parts, quality, queries, scenarios
+from bench import audit, load, parts, quality, scenarios
 from bench.protocol import Effort, Job
 from workloads.contract import Model, Unsupported, Workload
 
 if TYPE_CHECKING:
-    from bench.measure import Driver, Limit, Runs
     from bench.scenarios import Scenario
-    from workloads.contract import Arrays
 
-BATCHES = (1, 2, 4, 8, 16, 32)
-"""What `--batch=auto` chooses from."""
 PROBE = Effort(warmup_max_s=0.2, min_duration_s=0.3, min_queries=4, max_duration_s=1.5)
 EXAMPLES = 1000
 """Evaluation examples that quality is graded on, or all that there are."""
@@ -34,16 +31,23 @@ class SystemUnderTest:
     engine: Engine
     device: Device
     scenario: Scenario
+    start_ns: int | None = None
+    """How long the process took to begin with the job; None: it was there before."""
 
     @classmethod
-    def find(cls, job: Job) -> SystemUnderTest:
+    def find(cls, job: Job, start_ns: int | None = None) -> SystemUnderTest:
         """Imports no more parts than the job names; raises Unsupported, and PartError for an unknown name."""
         if job.technique != "none":
             raise Unsupported(f"technique {job.technique} is not known")
-        workload = parts.find(Workload, job.workload, job.parts)
+        scenario = scenarios.parse(job.scenario)
+        if refusal := scenario.refusal(job.batch, bool(job.bounds)):
+            raise Unsupported(refusal)
+        if scenario.name == "cold_start" and start_ns is None:
+            raise Unsupported("cold_start needs a process of its own: leave out --in-process")
+        workload = _workload(job)
         engine = parts.find(Engine, job.engine, job.parts)
         workload.tolerance(job.precision)
-        return cls(job, workload, workload.model(), engine, _device(job), scenarios.parse(job.scenario))
+        return cls(job, workload, workload.model(), engine, _device(job), scenario, start_ns)
 
     def build(self) -> int:
         """Make the form that the engine starts from, or find it in the cache; nanoseconds."""
@@ -67,31 +71,27 @@ class SystemUnderTest:
 
     def check(self, session: Session, batch: int) -> dict[str, Any]:
         """Evidence shaped as `results.record.Evidence`, of what the session answers and where it runs."""
-        evidence: dict[str, Any] = {
-            "outputs": audit.outputs(self.workload, session, batch, self.job.precision, self.job.seed),
-            "placement": audit.placement(session),
-            "quality": None,
-            "missing": {},
+        checks = {
+            "outputs": partial(audit.outputs, self.workload, session, batch, self.job.precision, self.job.seed),
+            "quality": partial(quality.evaluate, self.workload, session, batch, EXAMPLES),
         }
-        try:
-            evidence["quality"] = quality.evaluate(self.workload, session, batch, EXAMPLES)
-        except Unsupported as answer:
-            evidence["missing"]["quality"] = str(answer)
-        return evidence
-
-    def load(self, session: Session, batch: int, scenario: str = "") -> Load:
-        """The load of `scenario`, by default the job's own."""
-        rotation = queries.rotation(self.workload, batch)
-        return Load(session, self.workload, rotation, measure.DRIVERS[scenario or self.scenario.name])
+        found: dict[str, Any] = {"placement": audit.placement(session)}
+        missing: dict[str, str] = {}
+        for name, check in checks.items():
+            try:
+                found[name] = check()
+            except Unsupported as answer:
+                found[name], missing[name] = None, str(answer)
+        return {**found, "missing": missing}
 
     def choose_batch(self) -> tuple[int, str]:
-        """The batch of the highest offline throughput, and the rates that were tried.
+        """The batch of the highest throughput, and the rates that were tried.
 
         Climbs until a batch is clearly slower than the best one, takes too long, or cannot be run.
         """
         rates: dict[int, float] = {}
         note = ""
-        for batch in BATCHES:
+        for batch in self.scenario.batches:
             try:
                 rates[batch] = self._rate(batch)
             except Exception as error:
@@ -105,33 +105,18 @@ class SystemUnderTest:
         return max(rates, key=lambda batch: rates[batch]), tried + note
 
     def _rate(self, batch: int) -> float:
-        """Samples per second, from a short offline run."""
+        """Samples per second of a short run under multi_stream's own load, and otherwise under offline's."""
+        loop = load.CLOSED[self.scenario.name if self.scenario.name == "multi_stream" else "offline"]
         with closing(self.compile(batch)) as session:
-            load = self.load(session, batch, "offline")
-            _warmup, timed = load.runs(load.warm_up(PROBE), measure.Enough(PROBE))
-        return len(timed.samples) * batch / timed.duration_ns * 1e9
+            return load.rate_per_s(loop, self.workload, session, batch, PROBE)
 
 
-@dataclass(frozen=True)
-class Load:
-    """A session under a scenario's load."""
+def _workload(job: Job) -> Workload:
+    if not job.model:
+        return parts.find(Workload, job.workload, job.parts)
+    from workloads import user
 
-    session: Session
-    workload: Workload
-    rotation: list[Arrays]
-    driver: Driver
-
-    def warm_up(self, effort: Effort) -> measure.Steady:
-        """The limit that ends warming up."""
-        return measure.Steady(effort.warmup_max_s, self.driver.level)
-
-    def runs(self, *limits: Limit) -> Runs:
-        """One run after the other under the same load, without a pause between them."""
-        chains = self.session.inflight
-        steps = self.workload.golden().steps if self.workload.feedback else 1
-        starts = [chain * len(self.rotation) // chains for chain in range(chains)]
-        feeds = [queries.feed(self.rotation, self.workload.feedback, steps, start) for start in starts]
-        return self.driver.run(self.session, feeds, limits)
+    return user.prepared(job.model)
 
 
 def _device(job: Job) -> Device:

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
@@ -25,7 +25,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import measure
+from bench import audit, coldstart, load, measure, queries
 from bench.protocol import Job, Result, send
 from bench.sut import SystemUnderTest
 from workloads.contract import Unsupported
@@ -34,18 +34,25 @@ if TYPE_CHECKING:
     from array import array
 
     from backends.contract import Engine, Session
-    from bench.measure import Timed
+    from bench.load import Driving, Measured
 
 NOT_FRESH = "measured in a process that was there before"
 NOT_COLD = "other batches were tried before in this process: it was no cold start"
+NOT_ASKED = "only cold_start measures it"
+NEVER_STEADY = "latencies did not settle before the warm-up ended"
+NOT_APART = "the engine loads and compiles in one call: compile_ns holds both"
 NOT_FORGOTTEN = "the kernel cannot forget the peak that trying other batches left (/proc/self/clear_refs)"
+AUDIT_MAX_S = 10.0
+"""Audits after the window take as long as the window has to, and no longer than this."""
 DOING = {
     "start": "starting",
     "build": "making the model",
     "compile": "compiling",
     "check": "checking outputs",
     "warmup": "warming up",
+    "search": "searching for the highest rate",
     "measure": "measuring",
+    "audit": "auditing the window",
     "finish": "finishing",
 }
 
@@ -110,66 +117,91 @@ def events(job: Job, fresh: bool = False) -> Iterator[dict[str, Any]]:
 def _events(job: Job, fresh: bool) -> Iterator[dict[str, Any]]:
     start_ns = process_age_ns() if fresh else None
     yield _phase("build")
-    sut = SystemUnderTest.find(job)
+    sut = SystemUnderTest.find(job, start_ns)
     build_ns = sut.build()
+    cold = sut.scenario.name == "cold_start"
+    page_cache = coldstart.prepare(sut) if cold else {"missing": {"page_cache_share": NOT_ASKED}}
     yield _phase("compile")
     batch, tried = sut.choose_batch() if job.batch == "auto" else (int(job.batch), None)
     unknown_peak = NOT_FRESH if not fresh else "" if tried is None or forget_peak_memory() else NOT_FORGOTTEN
     with closing(sut.compile(batch)) as session:
-        yield _phase("check")
-        first_run_ns = sut.first_run(session, batch)
-        evidence = sut.check(session, batch)
-        yield _phase("warmup")
-        load = sut.load(session, batch)
-        steady = load.warm_up(job.effort)
-        with closing(load.runs(steady, measure.Enough(job.effort))) as runs:
-            warmup = next(runs)
-            yield _phase("measure")
-            timed = next(runs)
+        first_run_ns, checked = None, None
+        if not cold:
+            yield _phase("check")
+            first_run_ns, checked = sut.first_run(session, batch), sut.check(session, batch)
+        witness = queries.Witness(sut.workload, batch, job.precision, job.seed)
+        measured = yield from _phases_of(load.drive(sut, session, batch, witness))
+        yield _phase("audit")
+        checked = checked or sut.check(session, batch)
+        audited = audit.after(sut.workload, session, batch, witness, min(job.effort.min_duration_s, AUDIT_MAX_S))
         yield _phase("finish")
-        window = _window(timed, warmup, steady.stable)
-        marks = {"opened_ns": timed.opened_ns, "closed_ns": timed.closed_ns}
         samples_path = Path(job.samples_path)
-        write_samples(samples_path, timed.samples)
-        del timed  # ten million samples are not to be held here and by the parent
-        about = {"batch": batch, "samples_kind": sut.scenario.samples_kind, "samples_file": samples_path.name}
+        write_samples(samples_path, measured.timed.samples)
+        about = {"samples_kind": sut.scenario.samples_kind, "samples_file": samples_path.name}
+        first = _first(session, first_run_ns or measured.first_run_ns, cold=tried is None)
         result = Result(
-            window={**window, **about},
-            phases=_phases(start_ns, build_ns, session, first_run_ns, cold=tried is None),
-            evidence=_with_peak_memory(evidence, unknown_peak),
+            window={**_window(measured), **about},
+            phases=_merged(_begin(start_ns, build_ns), page_cache, first, _steady(measured, cold)),
+            evidence=_merged(checked, audited, _peak_memory(unknown_peak)),
             settings=_settings(session, tried),
             versions=_versions(sut.engine),
             batch_chosen=batch,
-            marks=marks,
+            marks={"opened_ns": measured.timed.opened_ns, "closed_ns": measured.timed.closed_ns},
+            load=measured.load,
+            loadgen=measured.loadgen,
         )
+        del measured  # ten million samples are not to be held here and by the parent
         # The session is closed after the answer: an engine that crashes or hangs in that loses nothing.
         yield {"event": "result", **asdict(result)}
+
+
+def _phases_of(driving: Driving) -> Generator[dict[str, Any], None, Measured]:
+    """Announces each phase that the load enters; returns what it measured."""
+    try:
+        while True:
+            yield _phase(next(driving))
+    except StopIteration as end:
+        measured: Measured = end.value
+        return measured
+    finally:
+        driving.close()
 
 
 def _phase(name: str) -> dict[str, Any]:
     return {"event": "phase", "phase": name, "t_ns": time.monotonic_ns()}
 
 
-def _phases(start_ns: int | None, build_ns: int, session: Session, first_run_ns: int, cold: bool) -> dict[str, Any]:
-    """Evidence shaped as `results.record.Phases`."""
-    facts = session.facts
-    first = {"load_ns": facts.load_ns, "compile_ns": facts.compile_ns, "first_run_ns": first_run_ns}
+def _begin(start_ns: int | None, build_ns: int) -> dict[str, Any]:
+    """This and the next two are shaped as `results.record.Phases`."""
     missing = {} if start_ns is not None else {"start_ns": NOT_FRESH}
+    return {"start_ns": start_ns, "build_ns": build_ns, "missing": missing}
+
+
+def _first(session: Session, first_run_ns: int | None, cold: bool) -> dict[str, Any]:
+    facts = session.facts
+    names = ("import_ns", "load_ns", "compile_ns", "first_run_ns")
     if not cold:
-        missing.update(dict.fromkeys(first, NOT_COLD))
-        first = {}
-    return {"start_ns": start_ns, "build_ns": build_ns, **first, "missing": missing}
+        return {"missing": dict.fromkeys(names, NOT_COLD)}
+    spent = dict(zip(names, (facts.import_ns, facts.load_ns, facts.compile_ns, first_run_ns)))
+    return {**spent, "missing": {} if facts.load_ns is not None else {"load_ns": NOT_APART}}
 
 
-def _window(timed: Timed, warmup: Timed, stable: bool) -> dict[str, Any]:
+def _steady(measured: Measured, cold: bool) -> dict[str, Any]:
+    why = {} if measured.steady_ns is not None else {"steady_ns": NEVER_STEADY if cold else NOT_ASKED}
+    return {"steady_ns": measured.steady_ns, "missing": why}
+
+
+def _window(measured: Measured) -> dict[str, Any]:
+    timed = measured.timed
     ago = timedelta(microseconds=(measure.CLOCK() - timed.opened_ns) // 1000)
     return {
         "started_utc": (datetime.now(timezone.utc) - ago).isoformat(timespec="milliseconds"),  # noqa: UP017 - Python 3.9
         "duration_ns": timed.duration_ns,
         "queries": len(timed.samples),
-        "warmup_queries": len(warmup.samples),
-        "warmup_ns": warmup.duration_ns,
-        "warmup_stable": stable,
+        "query_samples": measured.query_samples,
+        "warmup_queries": measured.warmup_queries,
+        "warmup_ns": measured.warmup_ns,
+        "warmup_stable": measured.stable,
     }
 
 
@@ -178,11 +210,17 @@ def _settings(session: Session, tried: str | None) -> dict[str, Any]:
     return settings if tried is None else {**settings, "batch_tried": tried}
 
 
-def _with_peak_memory(evidence: dict[str, Any], unknown: str) -> dict[str, Any]:
-    """`unknown`: why the peak of this process is not the item's, or nothing."""
+def _peak_memory(unknown: str) -> dict[str, Any]:
+    """Evidence; `unknown`: why the peak of this process is not the item's, or nothing."""
     if not unknown:
-        return {**evidence, "peak_memory_bytes": peak_memory_bytes()}
-    return {**evidence, "peak_memory_bytes": None, "missing": {**evidence["missing"], "peak_memory_bytes": unknown}}
+        return {"peak_memory_bytes": peak_memory_bytes(), "missing": {}}
+    return {"peak_memory_bytes": None, "missing": {"peak_memory_bytes": unknown}}
+
+
+def _merged(*sections: dict[str, Any]) -> dict[str, Any]:
+    """Sections that complete each other, with all of their reasons for what is missing."""
+    merged = {name: value for section in sections for name, value in section.items()}
+    return {**merged, "missing": {name: why for section in sections for name, why in section["missing"].items()}}
 
 
 def _versions(engine: Engine) -> dict[str, str]:
@@ -193,7 +231,8 @@ def _versions(engine: Engine) -> dict[str, str]:
 
 
 def write_samples(path: Path, samples: array[int]) -> None:
-    """Little-endian int64 without a header, all of them or no file."""
+    """Little-endian int64 without a header, all of them or no file; a folder that somebody removed is made again."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     if sys.byteorder == "big":
         samples.byteswap()
     part = path.with_name(path.name + ".part")

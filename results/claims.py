@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from results import catalog
 from results.join import Table
+from results.metrics import kind_of
 from results.numbers import significant
 from results.stats import geometric_mean
 
@@ -138,7 +139,7 @@ def _claim(kind: Kind, by_kind: Mapping[str, list[Row]], rows: Sequence[Row]) ->
 
 
 def _usable(row: Row) -> bool:
-    measured = row["status"] == "ok" and row["provenance"] == "measured"
+    measured = row["status"] == "ok" and row["provenance"] == "measured" and row["rules"] == "accelmark"
     return bool(measured and row["verdict"] != "invalid" and row["role"] == "model")
 
 
@@ -161,24 +162,23 @@ def _absence(kind: Kind, rows: Sequence[Row]) -> str:
 
 def _best_throughput(rows: Sequence[Row]) -> dict[str, float]:
     """Samples per second by workload."""
-    offline = [row for row in rows if row["scenario"].startswith("offline") and row["throughput_per_s"] > 0]
-    return _best(offline, "throughput_per_s", max)
+    return _best(_of("offline", rows, "throughput_per_s"), "throughput_per_s", max)
 
 
 def _best_latency(rows: Sequence[Row]) -> dict[str, float]:
     """Nanoseconds by workload."""
-    single = [row for row in rows if row["scenario"].startswith("single_stream") and row["latency_p50_ns"] > 0]
-    return _best(single, "latency_p50_ns", min)
+    return _best(_of("single_stream", rows, "latency_p50_ns"), "latency_p50_ns", min)
 
 
 def _power(rows: Sequence[Row]) -> dict[str, float]:
-    """Watts by workload while it ran offline, where energy was measured."""
-    powered = [
-        {**row, "power_w": row["energy_j"] * row["throughput_per_s"]}
-        for row in rows
-        if row["scenario"].startswith("offline") and row["energy_j"] > 0
-    ]
-    return _best(powered, "power_w", min)
+    """Watts by workload while it ran offline, where energy was measured and may be believed."""
+    believed = [row for row in rows if row["power_valid"] is not False]
+    return _best(_of("offline", believed, "power_w"), "power_w", min)
+
+
+def _of(kind: str, rows: Sequence[Row], column: str) -> list[Row]:
+    """Rows of one scenario that have a figure: scenarios are different quantities and never share a best."""
+    return [row for row in rows if kind_of(row["scenario"]) == kind and row[column] > 0]
 
 
 def _best(rows: Sequence[Row], column: str, pick: Callable[[float, float], float]) -> dict[str, float]:
@@ -203,7 +203,7 @@ class _Ratio:
 _RATIOS = (
     _Ratio("throughput", _best_throughput, "samples/s offline", 1.0, "throughput_per_s"),
     _Ratio("latency", _best_latency, "ms p50 single-stream", 1e-6, "latency_p50_ns"),
-    _Ratio("power", _power, "W offline", 1.0, "energy_j"),
+    _Ratio("power", _power, "W offline", 1.0, "power_w"),
 )
 
 
@@ -232,6 +232,9 @@ def _others(by_kind: Mapping[str, list[Row]]) -> bool:
 
 
 def _why_missing(own: Sequence[Row], question: _Ratio) -> str:
+    doubtful = [row["power_reasons"] for row in own if row["power_valid"] is False]
+    if question.column == "power_w" and doubtful:
+        return f"power measured, but not to be believed: {doubtful[0]}"
     reasons = [row["missing"][question.column] for row in own if question.column in row["missing"]]
     return f"{question.name} not measured: {reasons[0]}" if reasons else f"no {question.unit} among these results"
 
@@ -260,7 +263,7 @@ def _priced(kind: Kind, claimed: str, usd: float, source: str, provenance: Sourc
 
 def _best_use(kind: Kind, by_kind: Mapping[str, list[Row]], absence: str) -> Answer:
     """The workloads that this kind computes within their bound for less money than any other kind."""
-    costs = {name: _best(_within_bound(rows), "usd_per_million", min) for name, rows in by_kind.items()}
+    costs = {name: _costs(rows) for name, rows in by_kind.items()}
     own = costs[kind.name]
     if absence:
         return Answer(kind.best_use, "", "none", "undecided", absence)
@@ -284,8 +287,11 @@ def _best_use(kind: Kind, by_kind: Mapping[str, list[Row]], absence: str) -> Ans
     return Answer(kind.best_use, found, "measured", "falls short" if fitting or not cheapest else "reversed", reason)
 
 
-def _within_bound(rows: Sequence[Row]) -> list[Row]:
-    return [row for row in rows if row["bounds_met"] is True and row["usd_per_million"] > 0]
+def _costs(rows: Sequence[Row]) -> dict[str, float]:
+    """Dollars per million within the bound by workload: at a server's rate, or what one client at a time gets."""
+    within = [row for row in rows if row["bounds_met"] is True and row["usd_per_million"] > 0]
+    served = [row for row in within if kind_of(row["scenario"]) == "server"]
+    return {**_best(within, "usd_per_million", min), **_best(served, "usd_per_million", min)}
 
 
 def _count(workloads: Any) -> str:

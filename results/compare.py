@@ -1,39 +1,37 @@
 """Two sets of results, side by side: what changed, by how much, and whether the repeats can tell.
 
-A ratio is B over A. With five repeats on both sides it has a 95 % interval (Welch's t on logarithms) and a verdict;
-below that the ranges are shown and how many repeats would decide. An effect under 2 % is no effect. Every interval is
-for itself: of a hundred comparisons of equals, some five would exclude 1 if it were not for that threshold.
+A ratio is B over A. With five repeats on both sides it has a 95 % interval (Welch's t on logarithms) and an outcome;
+below that the ranges are shown and how many repeats would decide. results/difference.py has the rules. Every comparison
+is for itself: of a hundred comparisons of equals one or two are called slower, if their spread is wide enough for that.
+Only records with the same identity meet, so one that LoadGen drove never meets one of ours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import log, sqrt
 from pathlib import Path
-from statistics import median, variance
 from typing import Literal
 
 from results import stats, store
 from results.checks import verdict_of
+from results.checks.machine import MACHINE_DRIFT_ALLOWED, calibration_shift
+from results.difference import Difference, difference
 from results.join import figures_of
 from results.metrics import METRICS, Metric, look
 from results.record import Identity, Record
 from results.stats import Interval
 from results.store import RECORDS, Entry, Problem, StoreError
-from results.student import student_t
 
-MINIMUM_EFFECT = 0.02
-MAX_REPEATS = 1000
-
-Outcome = Literal["better", "worse", "same", "undecidable"]
+Outcome = Literal["faster", "slower", "no difference", "undecidable"]
 
 
 @dataclass(frozen=True)
 class Compared:
     """One headline metric of one identity. `metric` is None where there was nothing to compare; `reason` says why.
 
-    `detectable` is the smallest relative effect that these repeats could have shown, `changed` what else differs.
+    `ratio` is B over A. `detectable` is the smallest relative effect that these repeats show in nine of ten cases,
+    `changed` what else differs.
     """
 
     identity: Identity
@@ -72,17 +70,6 @@ def compare(a: Path, b: Path, problems: list[Problem] | None = None) -> list[Com
     )
 
 
-def needed_repeats(a: Sequence[float], b: Sequence[float], effect: float = MINIMUM_EFFECT) -> int | None:
-    """Repeats a side whose interval resolves the effect, at the spread seen; None: over 1,000, or no spread known."""
-    if min(len(a), len(b)) < 2 or min(*a, *b) <= 0:
-        return None
-    spread = sqrt((variance(map(log, a)) + variance(map(log, b))) / 2)
-    for n in range(stats.MIN_REPEATS, MAX_REPEATS + 1):
-        if student_t(0.975, 2 * n - 2) * spread * sqrt(2 / n) <= log(1 + effect):
-            return n
-    return None
-
-
 def _side(path: Path, problems: list[Problem]) -> dict[str, list[Entry]]:
     """The newest run's entries by identity; of several machines with the same identity the newest run's first."""
     side: dict[str, list[Entry]] = {}
@@ -103,7 +90,7 @@ def _rows(a: Sequence[Entry], b: Sequence[Entry]) -> Iterator[Compared]:
     if why:
         yield Compared(identity, None, None, None, None, "undecidable", why)
         return
-    changed = tuple(_changes(a[0][0], b[0][0]))
+    changed = tuple(_changes([record for record, _ in a], [record for record, _ in b]))
     for metric in METRICS:
         if metric.headline:
             values = _values(metric, a), _values(metric, b)
@@ -136,44 +123,29 @@ def _values(metric: Metric, entries: Sequence[Entry]) -> list[float]:
 def _judged(
     identity: Identity, metric: Metric, a: Sequence[float], b: Sequence[float], changed: tuple[str, ...]
 ) -> Compared:
-    ratio = stats.ratio_interval(a, b)
+    found = difference(a, b)
     sides = stats.interval(a), stats.interval(b)
-    if ratio is None:
-        middle = median(b) / median(a) if median(a) else 0.0
-        low, high = (min(b) / max(a), max(b) / min(a)) if min(a) > 0 else (0.0, 0.0)
-        unsure = Interval(middle, low, high, "range", min(len(a), len(b)))
-        return Compared(identity, metric, *sides, unsure, "undecidable", _needs(a, b), changed=changed)
-    outcome = _outcome(ratio, metric)
-    reason = _needs(a, b) if outcome == "undecidable" else ""
-    return Compared(identity, metric, *sides, ratio, outcome, reason, ratio.half_width, changed)
+    outcome = _word(found, metric)
+    return Compared(identity, metric, *sides, found.ratio, outcome, found.reason, found.detectable, changed)
 
 
-def _outcome(ratio: Interval, metric: Metric) -> Outcome:
-    limit = 1 + MINIMUM_EFFECT
-    if 1 / limit <= ratio.low and ratio.high <= limit:
-        return "same"
-    apart = ratio.low > 1 or ratio.high < 1
-    if not apart or 1 / limit <= ratio.centre <= limit:
-        return "undecidable"
-    return "better" if (ratio.centre > 1) == (metric.better == "higher") else "worse"
+def _word(found: Difference, metric: Metric) -> Outcome:
+    """Every headline is a time or a rate, so more is slower or faster."""
+    if found.outcome == "higher" or found.outcome == "lower":
+        return "faster" if found.outcome == metric.better else "slower"
+    return found.outcome
 
 
-def _needs(a: Sequence[float], b: Sequence[float]) -> str:
-    have = min(len(a), len(b))
-    if have < 2:
-        return f"undecidable, needs {stats.MIN_REPEATS} repeats (has {have})"
-    n = needed_repeats(a, b)
-    if n is None:
-        return f"undecidable, the spread needs more than {MAX_REPEATS} repeats (has {have})"
-    return f"undecidable, needs {max(n, have + 1)} repeats (has {have})"
-
-
-def _changes(a: Record, b: Record) -> Iterator[str]:
-    """What differs besides the figures."""
-    if a.context.machine.fingerprint != b.context.machine.fingerprint:
-        yield f"machine {a.context.machine.hostname} -> {b.context.machine.hostname}"
+def _changes(a: Sequence[Record], b: Sequence[Record]) -> Iterator[str]:
+    """What differs besides the figures. The calibration kernels tell a slower machine from a slower engine."""
+    first, second = a[0].context, b[0].context
+    if first.machine.fingerprint != second.machine.fingerprint:
+        yield f"machine {first.machine.hostname} -> {second.machine.hostname}"
+    shift = calibration_shift(*([one for record in side for one in record.context.calibration] for side in (a, b)))
+    if shift is not None and abs(shift) > MACHINE_DRIFT_ALLOWED:
+        yield f"calibration kernels {abs(shift):.1%} {'slower' if shift > 0 else 'faster'}"
     for what in ("versions", "settings"):
-        old, new = getattr(a.context, what), getattr(b.context, what)
+        old, new = getattr(first, what), getattr(second, what)
         for name in sorted({*old, *new}):
             if old.get(name) != new.get(name):
                 yield f"{name} {old.get(name, 'none')} -> {new.get(name, 'none')}"

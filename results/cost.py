@@ -9,7 +9,9 @@ AWS Neuron's own "cost per 1M inferences" is this with share and utilisation 1 (
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import median
 from typing import Literal
 
 from results import catalog
@@ -136,6 +138,18 @@ def usd_per_million(usd_per_hour: float, rate_per_s: float, share: float = 1.0, 
     if not rate_per_s > 0:
         raise ValueError(f"no cost at a rate of {rate_per_s}/s")
     return usd_per_hour * share / (3600 * rate_per_s * utilisation) * 1e6
+
+
+def with_electricity(price: Price, powers_w: Sequence[float], usd_per_kwh: float | None) -> Price:
+    """`price` and what the machine draws, by the median of the repeats' measured powers; unchanged without a tariff."""
+    if usd_per_kwh is None:
+        return price
+    if not powers_w:
+        return replace(price, source=f"{price.source}; electricity left out: power not measured")
+    power_w = median(powers_w)
+    source = f"{price.source}; electricity at ${usd_per_kwh:g}/kWh and {power_w:.1f} W measured"
+    usd_per_hour = price.usd_per_hour + electricity_usd_per_hour(power_w, usd_per_kwh)
+    return replace(price, usd_per_hour=usd_per_hour, source=source)
 
 
 def electricity_usd_per_hour(power_w: float, usd_per_kwh: float) -> float:

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,10 +94,7 @@ def append(log: int, path: Path, payload: bytes) -> None:
     line = frame(payload)
     if len(line) > MAX_LINE_BYTES:
         raise StoreError(f"{path}: an item of {len(line) >> 20} MiB is over the limit; shorten its settings or texts")
-    state = os.fstat(log)
-    size = state.st_size
-    if not state.st_nlink:
-        raise StoreError(f"{path}: somebody removed it (appending); what it held is lost, start the run again")
+    size = os.fstat(log).st_size
     try:
         written = os.write(log, line)
         if written != len(line):
@@ -105,6 +103,20 @@ def append(log: int, path: Path, payload: bytes) -> None:
     except OSError as error:
         _cut(log, size)
         raise StoreError.of(path, "appending; what was stored before is safe", error) from error
+
+
+def put_back(log: int, path: Path) -> int:
+    """`log`, or where somebody removed its file, a new one at `path` with all that it held. Raises OSError."""
+    if os.fstat(log).st_nlink:
+        return log
+    draft = path.with_name(f"{path.name}.part")
+    with os.fdopen(log, "rb") as removed, draft.open("wb") as copy:
+        removed.seek(0)
+        shutil.copyfileobj(removed, copy)
+        copy.flush()
+        os.fsync(copy.fileno())
+    draft.replace(path)
+    return open_log(path)
 
 
 def lock(log: int) -> bool:

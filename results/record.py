@@ -10,41 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import cached_property
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import model_validator
 
-from results import names
+from results.strict import Count, Explained, Name, Number, Setting, Share, Strict, Text
 
-SCHEMA_VERSION: Final = 1
-"""1: first version (2026-11)."""
+SCHEMA_VERSION: Final = 2
+"""1: first version (2026-11). 2: server, multi_stream, cold_start, LoadGen, audits of the window, energy."""
 
-Name = Annotated[str, StringConstraints(pattern=rf"\A{names.PATTERN}\z")]
-TEXT_MAX: Final = 4000
-Text = Annotated[str, StringConstraints(max_length=TEXT_MAX)]
-Setting = str | int | float | bool
-Count = Annotated[int, Field(ge=0)]
-Number = Annotated[float, Field(ge=0)]
 Provenance = Literal["measured", "simulator", "estimate", "published", "modelled"]
 Status = Literal["ok", "absent", "unsupported", "failed"]
 Verdict = Literal["valid", "noisy", "invalid"]
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class Explained(Strict):
-    """A model in which every None among its numbers has its reason in `missing`."""
-
-    missing: dict[str, Text] = {}
-
-    @model_validator(mode="after")
-    def _every_gap_is_explained(self) -> Explained:
-        silent = [name for name, value in self if value is None and name not in self.missing]
-        if silent:
-            raise ValueError(f"{', '.join(silent)} is null without a reason in `missing`")
-        return self
 
 
 class Bound(Strict):
@@ -60,12 +37,15 @@ class Quality(Strict):
 
 
 class Card(Strict):
-    """A copy of the workload's card, so that a report needs no workload and history keeps its old bounds."""
+    """A copy of the workload's card, so that a report needs no workload and history keeps its old bounds.
+
+    `flops` is None for a user's model with an operator that cannot be counted.
+    """
 
     name: Name
     task: Text
     sample_unit: Name
-    flops: Count
+    flops: Count | None
     parameters: Count
     weight_bytes: Count
     io_bytes: Count
@@ -80,7 +60,7 @@ class Identity(Strict):
     """What was asked for. Two records with the same identity on the same machine are repeats of one row.
 
     `batch` is as requested ("1", "auto"); `scenario` and `policy` are canonical strings with their parameters;
-    `options` are the user's own overrides of engine settings.
+    `options` are the user's own overrides of engine settings; `rules` say whose load generator drove the session.
     """
 
     workload: Name
@@ -91,6 +71,7 @@ class Identity(Strict):
     scenario: Name
     goal: Literal["latency", "throughput"]
     options: dict[Name, Name] = {}
+    rules: Literal["accelmark", "mlperf"] = "accelmark"
     policy: Name = "none"
     members: tuple[Name, ...] = ()
     backend: Name
@@ -105,7 +86,11 @@ class Identity(Strict):
 
 
 class Machine(Explained):
-    """The host. `fingerprint` covers what a reboot does not change."""
+    """The host. `fingerprint` covers what a reboot does not change.
+
+    `cores` and `memory_bytes` are what this process may use. The limits are a container's, None where there is none;
+    `llc_bytes` is the last-level cache, all instances together.
+    """
 
     fingerprint: Name
     hostname: Name
@@ -116,17 +101,33 @@ class Machine(Explained):
     kernel: Name
     instance_type: Name | None = None
     container: Name = "none"
+    cpu_limit_cores: Number | None = None
+    memory_limit_bytes: Count | None = None
+    llc_bytes: Count | None = None
 
 
 class Conditions(Explained):
-    """The host at one moment. `moment` is relative to the timed window."""
+    """Host and device at one moment relative to the timed window; "during" is over the window's readings.
+
+    During: means, but the lowest clock, the highest temperature, the most users and every throttle reason seen.
+    `other_cpu_percent` is processor time that neither the worker nor its parent used, of all usable processors.
+    `throttle_events` counts the host's thermal throttling since boot.
+    """
 
     moment: Literal["before", "during", "after"]
     load_1m: Number | None = None
+    other_cpu_percent: Number | None = None
     steal_percent: Number | None = None
     frequency_mhz: Number | None = None
+    governor: Name | None = None
     temperature_c: float | None = None
+    throttle_events: Count | None = None
     memory_available_bytes: Count | None = None
+    device_clock_mhz: Number | None = None
+    device_temperature_c: float | None = None
+    device_throttle_reasons: tuple[Name, ...] | None = None
+    device_other_users: Count | None = None
+    device_memory_used_bytes: Count | None = None
 
 
 class Calibration(Strict):
@@ -159,32 +160,82 @@ class Context(Strict):
 class Window(Strict):
     """The timed window. `samples_file` holds what its `samples_kind` says, one little-endian int64 each, in order:
 
-    latency_ns: each query's latency (single_stream); done_ns: each query's completion, counted from the window's start
-    (offline). A query is `batch` samples.
+    latency_ns: each query's latency (single_stream, multi_stream), counted from its scheduled time (server);
+    done_ns: each query's completion, counted from the window's start (offline); cold_ns: from the start of the process
+    to its first answer, once, without the harness's own work (cold_start). A query is `query_samples` samples.
     """
 
     started_utc: Name
     duration_ns: Count
     queries: Count
-    batch: Count
-    samples_kind: Literal["latency_ns", "done_ns"]
+    query_samples: Count
+    samples_kind: Literal["latency_ns", "done_ns", "cold_ns"]
     samples_file: Name
     warmup_queries: Count
     warmup_ns: Count
     warmup_stable: bool
 
 
+class Probe(Strict):
+    """One run of the search for the highest rate. `over` of `queries` exceeded the bound; `met` says if it held."""
+
+    rate_per_s: Number
+    queries: Count
+    over: Count
+    met: bool
+
+
+class Load(Explained):
+    """How queries were offered in the window of an open-loop scenario (server); rates count queries.
+
+    `offered_per_s` was asked for, `issued_per_s` is what the generator did, `lag_*_ns` how much later than scheduled
+    it issued. `over` queries of the window exceeded the bound of which that is most; `attempts` windows were tried
+    until one confirmed what `probes` had found. `searched` is False where the user set the rate.
+    """
+
+    bound_ms: Number
+    percentile: Number
+    offered_per_s: Number
+    issued_per_s: Number
+    lag_p99_ns: Count
+    lag_max_ns: Count
+    over: Count
+    searched: bool
+    attempts: Count
+    probes: tuple[Probe, ...] = ()
+
+
+class LoadGen(Strict):
+    """What MLPerf's LoadGen said of the run that it drove. `logs` is a folder beside the samples.
+
+    `official` is False for a run under MLPerf's durations. `results` are its own `result_*` entries that are numbers,
+    with its early-stopping estimates, MLPerf's figures for streams, as early_stopping_latency_ss and _ms.
+    """
+
+    version: Name
+    valid: bool
+    official: bool
+    reasons: tuple[Text, ...] = ()
+    logs: Name
+    results: dict[Name, float] = {}
+
+
 class Phases(Explained):
     """What a fresh process pays before its first steady answer.
 
-    `load_ns` reads and parses, `compile_ns` makes it runnable.
+    `import_ns` imports the engine's library, `load_ns` reads and parses, `compile_ns` makes it runnable. `steady_ns`
+    is from the start of the process until latencies had settled (cold_start). `page_cache_share` of the bytes of the
+    model and of the engine's library were in memory when the process began to read them (cold_start).
     """
 
     start_ns: Count | None = None
     build_ns: Count | None = None
+    import_ns: Count | None = None
     load_ns: Count | None = None
     compile_ns: Count | None = None
     first_run_ns: Count | None = None
+    steady_ns: Count | None = None
+    page_cache_share: Share | None = None
 
 
 class OutputCheck(Strict):
@@ -215,23 +266,63 @@ class Placement(Strict):
     """Proof of where the work ran: the `share` of the graph, 0 to 1, on the device asked for."""
 
     device: Name
-    share: Annotated[float, Field(ge=0, le=1)]
+    share: Share
     proof: Text
 
 
+class SameInput(Strict):
+    """MLPerf's TEST04: the time of a query that repeats one input over that of rotating inputs, in `pairs` of blocks.
+
+    `low` and `high` are the 95 % interval of `ratio`.
+    """
+
+    ratio: Number
+    low: Number
+    high: Number
+    pairs: Count
+
+
+class Stages(Explained):
+    """Medians of `queries` queries, each timed stage by stage after the window. `device_ns`: as the device counted."""
+
+    queries: Count
+    put_ns: Count
+    run_ns: Count
+    get_ns: Count
+    device_ns: Count | None = None
+
+
 class Energy(Explained):
-    """Energy of the timed window, gross, and over the idle machine's, net."""
+    """Energy of the timed window, gross, and over the idle machine's, net.
+
+    `power_valid` is False with reason codes in `power_reasons` (`results/energy.py`), None where no meter was read.
+    `check_j` is a second, independent figure (sampled power beside a counter). `readings_file` keeps the raw readings.
+    """
 
     method: Literal["counter", "sampled", "none"] = "none"
+    meter: Name = "none"
     scope: Name = "none"
     energy_j: Number | None = None
     net_energy_j: Number | None = None
+    idle_w: Number | None = None
+    check_j: Number | None = None
+    readings: Count = 0
+    gap_max_ns: Count | None = None
+    power_valid: bool | None = None
+    power_reasons: tuple[Name, ...] = ()
+    readings_file: Name | None = None
 
 
 class Evidence(Explained):
-    """What audits found. `results/checks.py` alone turns it into reason codes and a verdict."""
+    """What audits found. `results/checks.py` alone turns it into reason codes and a verdict.
+
+    `outputs` were asked for before the window, `timed_outputs` were taken from it (MLPerf's TEST01).
+    """
 
     outputs: OutputCheck | None = None
+    timed_outputs: OutputCheck | None = None
+    same_input: SameInput | None = None
+    stages: Stages | None = None
     quality: QualityResult | None = None
     placement: Placement | None = None
     peak_memory_bytes: Count | None = None
@@ -240,7 +331,7 @@ class Evidence(Explained):
 class Record(Strict):
     """One item. `reason` and `remedy` go with every status but ok; `stderr_tail` with failed."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     record_id: Name
     written_utc: Name
     status: Status
@@ -253,6 +344,8 @@ class Record(Strict):
     context: Context
     phases: Phases | None = None
     window: Window | None = None
+    load: Load | None = None
+    loadgen: LoadGen | None = None
     evidence: Evidence | None = None
     energy: Energy | None = None
 
@@ -266,17 +359,21 @@ class Record(Strict):
 
 
 class Reason(Strict):
-    """Why a number is not to be trusted as it stands. `code` is for machines, `detail` has the figures."""
+    """What an expert should know of a number. `code` is for machines, `detail` has the figures.
+
+    A "note" says what the number is (host bound), the others why it is not to be trusted as it stands.
+    """
 
     code: Name
-    severity: Literal["noisy", "invalid"]
+    severity: Literal["note", "noisy", "invalid"]
     detail: Text
 
 
 class Summary(Explained):
     """Derived from one record and its samples by `results/stats.py` under the rules of `rules_version`.
 
-    Latencies are per query in nanoseconds; a percentile that the sample cannot support is None. `throughput_per_s`
+    Latencies are per query in nanoseconds; a percentile that the sample cannot support is None. An `early_*` figure is
+    LoadGen's early-stopping estimate: with 99 % confidence the true percentile is not above it. `throughput_per_s`
     counts samples, not queries. `drift` is the largest relative deviation of a quarter of the window from the whole.
     """
 
@@ -292,6 +389,8 @@ class Summary(Explained):
     latency_p95_ns: Number | None = None
     latency_p99_ns: Number | None = None
     latency_p999_ns: Number | None = None
+    early_p90_ns: Number | None = None
+    early_p99_ns: Number | None = None
     outliers_mild: Count | None = None
     outliers_severe: Count | None = None
     drift: Number | None = None

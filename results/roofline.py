@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from results.metrics import kind_of
 from results.record import Card
 
 ELEMENT_BYTES = {"fp32": 4.0, "tf32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5}
@@ -35,12 +36,14 @@ class Ceiling:
 
 
 def intensity_flops_per_byte(card: Card, precision: str, batch: int) -> float | None:
-    """Operations per byte moved for one sample, its share of the weights counted once a batch; None: unknown precision.
+    """Operations per byte moved for one sample, its share of the weights counted once a batch.
+
+    None for a precision of unknown size and for operations that cannot be counted.
 
     Activations that stay in a cache are not counted, so this is an upper bound of the true intensity.
     """
     size = ELEMENT_BYTES.get(precision)
-    if size is None or batch < 1:
+    if size is None or card.flops is None or batch < 1:
         return None
     moved_bytes = card.weight_bytes * size / 4 / batch + card.io_bytes
     return card.flops / moved_bytes if moved_bytes else None
@@ -67,6 +70,7 @@ def ceilings(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str, str, str
 
 
 def _speed_of_fastest(row: Mapping[str, Any]) -> float:
-    """The fastest query's rate over the mean rate; 1 where there are no latencies."""
+    """The fastest query's rate over the mean rate, where queries follow each other and the mean latency is the rate."""
     mean_ns, least_ns = row["latency_mean_ns"], row["latency_min_ns"]
-    return float(mean_ns / least_ns) if mean_ns and least_ns else 1.0
+    one_by_one = kind_of(row["scenario"]) in ("single_stream", "multi_stream")
+    return float(mean_ns / least_ns) if one_by_one and mean_ns and least_ns else 1.0

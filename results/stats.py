@@ -3,8 +3,9 @@
 Sources:
 - percentiles: MLPerf LoadGen, `PerformanceSummary::ProcessLatencies` in mlcommons/inference loadgen/results.cc: the
   sorted sample at index floor(n p), no interpolation.
-- which percentile a sample supports: the same repository's loadgen/early_stopping.cc with one query over the bound,
-  tolerance 0 and confidence 0.99, as its SingleStream scenario asks: 64 queries for p90, 662 for p99.
+- which percentile a sample supports: ten queries or more have to lie beyond it (a house rule: the count beyond then has
+  a relative standard error of about 1 / sqrt(10)). Below that LoadGen's early-stopping estimate stands, from 64 queries
+  (p90) and 662 (p99) on (results/early_stopping.py).
 - outliers: J. W. Tukey, Exploratory Data Analysis (1977): beyond 1.5 (mild) or 3 (severe) interquartile ranges. Counted
   and kept.
 - interval: Student's t on the logarithms of the per-process figures; a process is one repeat (see docs/measuring.md).
@@ -14,19 +15,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
-from math import ceil, exp, floor, isfinite, log, sqrt
-from statistics import fmean, median, stdev, variance
+from math import ceil, exp, floor, inf, isfinite, log, sqrt
+from statistics import fmean, median
 from typing import Any, Literal
 
 import numpy as np
 
-from results.checks import Figures, judge
+from results import early_stopping
+from results.checks import Figures, judge, scenario_of
 from results.record import Record, Summary, Window
 from results.student import student_t
 
-RULES_VERSION = 1
+RULES_VERSION = 2
+"""1: first rules (2026-11). 2: ten queries beyond a percentile, early-stopping estimates, checks of schema 2."""
 PERCENTILES = {
     "latency_p50_ns": 0.5,
     "latency_p90_ns": 0.9,
@@ -34,6 +36,8 @@ PERCENTILES = {
     "latency_p99_ns": 0.99,
     "latency_p999_ns": 0.999,
 }
+EARLY = {"early_p90_ns": 0.9, "early_p99_ns": 0.99}
+BEYOND = 10
 MIN_REPEATS = 5
 """From here on an interval is given; below it, the range."""
 DRIFT_MIN = {"latency_ns": 40, "done_ns": 400}
@@ -46,7 +50,11 @@ Samples = np.ndarray[Any, np.dtype[np.int64]]
 
 @dataclass(frozen=True)
 class Interval:
-    """Around `centre`, the median of `n` repeats: a confidence interval ("t"), or smallest and largest ("range")."""
+    """Around the figure of `n` repeats: a confidence interval ("t"), or their smallest and largest ("range").
+
+    `centre` is the row's figure: the geometric mean of a "t", which is its middle on the log scale, the median of a
+    range.
+    """
 
     centre: float
     low: float
@@ -60,6 +68,23 @@ class Interval:
         if self.kind == "range" or self.low <= 0:
             return None
         return exp(log(self.high / self.low) / 2) - 1
+
+
+@dataclass(frozen=True)
+class Shift:
+    """log(b / a) as two sets of repeats estimate it, its standard error, and the degrees of freedom of that.
+
+    `spread` is the standard deviation of one repeat's b over one repeat's a.
+    """
+
+    value: float
+    error: float
+    freedom: float
+    spread: float
+
+    def quantile(self, probability: float) -> float:
+        """Of the estimate's own distribution around 0, on the log scale; 0 < probability < 1."""
+        return student_t(probability, self.freedom) * self.error
 
 
 def summarise(record: Record, samples: Samples) -> Summary:
@@ -76,39 +101,40 @@ def summarise(record: Record, samples: Samples) -> Summary:
     samples.sort()
     if samples[0] < 0:
         raise ValueError(f"{record.record_id}: a negative duration ({samples[0]} ns) among the samples")
-    drift = drift_of(samples, window, quarters)
-    latencies, missing = _latencies(samples, window)
-    if drift is None:
-        missing["drift"] = f"{len(samples)} queries; {DRIFT_MIN[window.samples_kind]} are needed"
-    throughput_per_s = throughput(samples, window)
-    if throughput_per_s is None:
-        missing["throughput_per_s"] = "the window has no duration"
-    verdict, reasons = judge(record, Figures(queries=len(samples), drift=drift))
+    figures, missing = _latencies(samples, window)
+    for name, (value, why) in {
+        "drift": _drift(record, samples, window, quarters),
+        "throughput_per_s": _rate(samples, window),
+    }.items():
+        figures[name] = value
+        missing |= {name: why} if value is None else {}
+    judged = {name: figures.get(name) for name in ("drift", "latency_mean_ns", "latency_p50_ns")}
+    verdict, reasons = judge(record, Figures(queries=len(samples), **judged))
     return Summary(
         record_id=record.record_id,
         rules_version=RULES_VERSION,
         queries=len(samples),
-        throughput_per_s=throughput_per_s,
-        drift=drift,
         verdict=verdict,
         reasons=reasons,
         missing=missing,
-        **latencies,
+        **figures,
     )
 
 
 def throughput(ordered: Samples, window: Window) -> float | None:
-    """Samples a second: queries that ended inside the window, times the batch, over the window.
+    """Samples a second: queries that ended inside the window, times their samples, over the window.
 
     The window of completions opens at one of them with the pipeline full and closes at one before it drains
     (bench/measure.py), so neither filling nor draining is counted, and a completion belongs to the window it ends in.
+    Of latencies every query ended inside: single_stream and multi_stream are the queries one after the other, and a
+    server's window closes when the last query that was offered in it is answered.
     """
     if not window.duration_ns:
         return None
     inside = len(ordered)
     if window.samples_kind == "done_ns":
         inside = int(np.searchsorted(ordered, window.duration_ns, side="right"))
-    return inside * window.batch * 1e9 / window.duration_ns
+    return inside * window.query_samples * 1e9 / window.duration_ns
 
 
 def percentile(ordered: Samples, p: float) -> int:
@@ -116,20 +142,9 @@ def percentile(ordered: Samples, p: float) -> int:
     return int(ordered[int(len(ordered) * p)])
 
 
-@cache
-def needed(p: float, confidence: float = 0.99) -> int:
-    """How many queries a tail percentile needs: one of them over the bound must leave 1 - confidence or less.
-
-    Smallest n with p^n + n (1 - p) p^(n-1) <= 1 - confidence. Reporting the estimate that early stopping makes of a
-    smaller sample is not done here.
-    """
-    low, high = 1, 2
-    while _one_over(high, p) > 1 - confidence:
-        low, high = high, 2 * high
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if _one_over(middle, p) <= 1 - confidence else (middle + 1, high)
-    return low
+def needed(p: float) -> int:
+    """How many queries a percentile needs so that BEYOND of them lie beyond it: 100 for p90, 1,000 for p99."""
+    return round(BEYOND / (1 - p))
 
 
 def drift_of(ordered: Samples, window: Window, quarter_medians: Sequence[float]) -> float | None:
@@ -137,7 +152,7 @@ def drift_of(ordered: Samples, window: Window, quarter_medians: Sequence[float])
 
     Latencies: medians of four consecutive equal counts. Completions: the rates of four consecutive equal counts.
     """
-    if len(ordered) < DRIFT_MIN[window.samples_kind]:
+    if len(ordered) < DRIFT_MIN.get(window.samples_kind, inf):
         return None
     quarters, whole = quarter_medians, float(np.median(ordered[_middle(len(ordered))]))
     if window.samples_kind == "done_ns":
@@ -155,41 +170,49 @@ def outliers(ordered: Samples) -> tuple[int, int]:
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Of the figure that `values`, one per repeat and all positive, estimate. Raises ValueError for no values.
+    """Of the figure that `values`, one per repeat, estimate. Raises ValueError for no values.
 
-    From five repeats on, t on their logarithms; `centre` is their median either way.
+    From five positive repeats on it is Student's t on their logarithms, else the range.
     """
     if not values:
         raise ValueError("no repeats, no interval")
-    centre = median(values)
     if len(values) < MIN_REPEATS or min(values) <= 0:
-        return Interval(centre, min(values), max(values), "range", len(values))
-    logs = [log(value) for value in values]
-    reach = student_t(0.5 + confidence / 2, len(logs) - 1) * stdev(logs) / sqrt(len(logs))
-    return Interval(centre, exp(fmean(logs) - reach), exp(fmean(logs) + reach), "t", len(values))
+        return Interval(median(values), min(values), max(values), "range", len(values))
+    middle, square = _moments(values)
+    reach = student_t(0.5 + confidence / 2, len(values) - 1) * sqrt(square / len(values))
+    return Interval(exp(middle), exp(middle - reach), exp(middle + reach), "t", len(values))
 
 
-def ratio_interval(a: Sequence[float], b: Sequence[float], confidence: float = 0.95) -> Interval | None:
-    """Of b over a, Welch's t on the logarithms; None below five repeats on either side or for a value <= 0.
+def shift_of(a: Sequence[float], b: Sequence[float]) -> Shift | None:
+    """Of b against a, by Welch's t on the logarithms; None below two repeats on either side or for a value <= 0.
 
     B. L. Welch, Biometrika 34 (1947); degrees of freedom by Satterthwaite (1946).
     """
-    if min(len(a), len(b)) < MIN_REPEATS or min(*a, *b) <= 0:
+    if min(len(a), len(b)) < 2 or min(*a, *b) <= 0:
         return None
-    logs_a, logs_b = [log(x) for x in a], [log(x) for x in b]
-    parts = [variance(logs_a) / len(a), variance(logs_b) / len(b)]
-    shift = fmean(logs_b) - fmean(logs_a)
-    total = sum(parts)
-    reach = 0.0
-    if total > 0:
-        freedom = total**2 / (parts[0] ** 2 / (len(a) - 1) + parts[1] ** 2 / (len(b) - 1))
-        reach = student_t(0.5 + confidence / 2, freedom) * sqrt(total)
-    return Interval(exp(shift), exp(shift - reach), exp(shift + reach), "t", min(len(a), len(b)))
+    (middle_a, square_a), (middle_b, square_b) = _moments(a), _moments(b)
+    part_a, part_b = square_a / len(a), square_b / len(b)
+    freedom = float(len(a) + len(b) - 2)
+    if part_a + part_b > 0:
+        freedom = (part_a + part_b) ** 2 / (part_a**2 / (len(a) - 1) + part_b**2 / (len(b) - 1))
+    return Shift(middle_b - middle_a, sqrt(part_a + part_b), freedom, sqrt(square_a + square_b))
 
 
-def _one_over(n: int, p: float) -> float:
-    """Chance that at most one of n queries exceeds the true percentile p."""
-    return p**n + n * (1 - p) * p ** (n - 1)
+def ratio_interval(a: Sequence[float], b: Sequence[float], confidence: float = 0.95) -> Interval | None:
+    """Of b over a; None below five repeats on either side or for a value <= 0. The source is `shift_of`'s."""
+    shift = shift_of(a, b) if min(len(a), len(b)) >= MIN_REPEATS else None
+    if shift is None:
+        return None
+    reach = shift.quantile(0.5 + confidence / 2)
+    centre, low, high = (exp(shift.value + side) for side in (0.0, -reach, reach))
+    return Interval(centre, low, high, "t", min(len(a), len(b)))
+
+
+def _moments(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and variance of the logarithms. The statistics module's variance is exact, and a hundred times slower."""
+    logs = [log(value) for value in values]
+    middle = fmean(logs)
+    return middle, sum((x - middle) ** 2 for x in logs) / (len(logs) - 1)
 
 
 def _quarter_medians(samples: Samples) -> list[float]:
@@ -211,9 +234,9 @@ def _outside(ordered: Samples, low: float, high: float) -> int:
 
 def _latencies(ordered: Samples, window: Window) -> tuple[dict[str, Any], dict[str, str]]:
     """The latency figures of sorted samples, and why others are missing."""
-    names = ("latency_mean_ns", "latency_min_ns", "latency_max_ns", *PERCENTILES, "outliers_mild", "outliers_severe")
+    plain = ("latency_mean_ns", "latency_min_ns", "latency_max_ns", "outliers_mild", "outliers_severe")
     if window.samples_kind != "latency_ns":
-        return {}, dict.fromkeys(names, "this scenario overlaps queries and records completions, not latencies")
+        return {}, dict.fromkeys((*plain, *PERCENTILES, *EARLY), _NO_LATENCIES[window.samples_kind])
     mild, severe = outliers(ordered)
     figures: dict[str, Any] = {
         "latency_mean_ns": float(ordered.mean()),
@@ -222,13 +245,46 @@ def _latencies(ordered: Samples, window: Window) -> tuple[dict[str, Any], dict[s
         "outliers_mild": mild,
         "outliers_severe": severe,
     }
-    missing = {}
+    estimates = {name: early_stopping.estimate(ordered, p) for name, p in EARLY.items()}
+    figures |= {name: float(value) for name, value in estimates.items() if value is not None}
+    missing = {
+        name: f"{len(ordered)} queries; LoadGen's early stopping needs {early_stopping.needed_queries(1, p)}"
+        for name, p in EARLY.items()
+        if estimates[name] is None
+    }
     for name, p in PERCENTILES.items():
         if p > 0.5 and len(ordered) < needed(p):
-            missing[name] = f"{len(ordered)} queries; p{100 * p:g} needs {needed(p)}"
+            instead = name.replace("latency", "early")
+            hint = "; LoadGen's early-stopping estimate instead" if instead in figures else ""
+            missing[name] = f"{len(ordered)} queries; p{100 * p:g} needs {needed(p)}{hint}"
         else:
             figures[name] = float(percentile(ordered, p))
     return figures, missing
+
+
+_NO_LATENCIES = {
+    "done_ns": "this scenario overlaps queries and records completions, not latencies",
+    "cold_ns": "a cold start is one sample: it has no distribution",
+}
+
+
+def _drift(
+    record: Record, ordered: Samples, window: Window, quarter_medians: Sequence[float]
+) -> tuple[float | None, str]:
+    """The drift, or why there is none."""
+    if window.samples_kind == "cold_ns":
+        return None, "a cold start is one sample: it has no window to drift in"
+    if scenario_of(record) == "server":
+        return None, "queries arrive at random, so that quarters of the window differ by chance"
+    why = f"{len(ordered)} queries; {DRIFT_MIN[window.samples_kind]} are needed"
+    return drift_of(ordered, window, quarter_medians), why
+
+
+def _rate(ordered: Samples, window: Window) -> tuple[float | None, str]:
+    """The throughput, or why there is none."""
+    if window.samples_kind == "cold_ns":
+        return None, "a cold start is one query: it has no rate"
+    return throughput(ordered, window), "the window has no duration"
 
 
 def geometric_mean(values: Sequence[float]) -> float | None:

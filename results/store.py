@@ -26,9 +26,10 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import ValidationError
 
-from results import log
+from results import log, upgrade
 from results.log import Problem, StoreError
-from results.record import SCHEMA_VERSION, Record, Strict, Summary
+from results.record import SCHEMA_VERSION, Record, Summary
+from results.strict import Strict
 
 __all__ = [
     "Problem", "Run", "StoreError", "check_writable", "folder_of", "keep_summary", "new_run_id", "newest", "read",
@@ -40,7 +41,7 @@ PROBE_BYTES = 256 << 10
 NEEDED_BYTES = 64 << 20
 """Free space asked for before measuring: 8 million samples."""
 
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: upgrade.record_from_1}
 """Schema version to the function that turns its raw record into one of the next version."""
 
 _FILE_NAME = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,159}\Z")
@@ -79,6 +80,7 @@ class Run:
 
     def append(self, record: Record) -> None:
         """Keep `record` for ever; returns when it is on the disk. Raises StoreError, with nothing half written."""
+        self._put_back()
         log.append(self._records, self.folder / RECORDS, record.model_dump_json().encode())
 
     def append_summary(self, summary: Summary) -> None:
@@ -91,6 +93,16 @@ class Run:
     def close(self) -> None:
         os.close(self._records)
         os.close(self._summaries)
+
+    def _put_back(self) -> None:
+        """Records and summaries of a folder that somebody removed are still open here; its samples are lost."""
+        try:
+            (self.folder / SAMPLES).mkdir(parents=True, exist_ok=True)
+            self._records = log.put_back(self._records, self.folder / RECORDS)
+            self._summaries = log.put_back(self._summaries, self.folder / SUMMARIES)
+            log.lock(self._records)
+        except OSError as error:
+            raise StoreError.of(self.folder, "putting back what somebody removed", error) from error
 
     def __enter__(self) -> Run:
         return self
@@ -247,12 +259,14 @@ def _key(payload: bytes) -> bytes | None:
     """Identity and fingerprint as they stand in the JSON; None where they are not laid out as pydantic does it.
 
     Unambiguous without parsing: in a JSON string every quote has a backslash before it, so no text holds these marks.
+    Schema 1 had no rules but ours.
     """
     try:
         start = payload.index(b'"identity":{')
         end = payload.index(b'},"card":{', start)
         machine = payload.index(b'},"fingerprint":"', payload.index(b'"machine":{', end))
-        return payload[start:end] + payload[machine : payload.index(b'",', machine + 17)]
+        identity = payload[start:end].replace(b'},"rules":"accelmark",', b"},")
+        return identity + payload[machine : payload.index(b'",', machine + 17)]
     except ValueError:
         return None
 
@@ -278,9 +292,21 @@ def _upgraded(kind: type[M], payload: bytes, error: ValidationError) -> M:
         raw = json.loads(payload)
     except (ValueError, RecursionError) as why:
         raise ValueError(f"not JSON ({_printable(str(why))[:120]})") from why
-    version = raw.get("schema_version") if isinstance(raw, dict) else None
-    if kind is not Record or type(version) is not int or version == SCHEMA_VERSION:
+    version = raw.get("schema_version" if kind is Record else "rules_version") if isinstance(raw, dict) else None
+    if type(version) is not int or (kind is Record and version == SCHEMA_VERSION):
         raise ValueError(_first_error(error))
+    try:
+        upgraded = upgrade.summary(raw) if kind is Summary else _steps(raw, version)
+    except (AttributeError, KeyError, TypeError) as why:
+        raise ValueError(f"no whole record of schema {version}: {_printable(repr(why))[:120]}") from why
+    try:
+        return kind.model_validate_json(json.dumps(upgraded))
+    except ValidationError as still:
+        raise ValueError(f"after its upgrade: {_first_error(still)}") from still
+
+
+def _steps(raw: dict[str, Any], version: int) -> dict[str, Any]:
+    """A record of schema `version`, step by step up to today's. Raises ValueError."""
     if version > SCHEMA_VERSION:
         newer = f"schema {version}; this one reads up to {SCHEMA_VERSION}"
         raise ValueError(f"record written by a newer accelmark ({newer}): update accelmark")
@@ -288,10 +314,7 @@ def _upgraded(kind: type[M], payload: bytes, error: ValidationError) -> M:
         if version not in UPGRADES:
             raise ValueError(f"schema {version} has no upgrade to {version + 1}")
         raw, version = UPGRADES[version](raw), version + 1
-    try:
-        return kind.model_validate_json(json.dumps(raw))
-    except ValidationError as still:
-        raise ValueError(f"after its upgrade: {_first_error(still)}") from still
+    return raw
 
 
 def _first_error(error: ValidationError) -> str:

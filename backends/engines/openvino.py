@@ -47,7 +47,7 @@ class OpenVinoEngine(Engine):
         return importable(self.name, "openvino", "cpu")
 
     def compile(self, model: Model, plan: Plan, device: Device) -> Session:
-        """`load_ns` is importing the library, reading the graph and fixing its shapes; `compile_ns` is compile_model.
+        """`load_ns` is reading the graph and fixing its shapes; `compile_ns` is compile_model.
 
         Shapes are fixed to the plan's batch, as the library then plans memory and picks kernels for it.
         """
@@ -58,6 +58,7 @@ class OpenVinoEngine(Engine):
         started = time.monotonic_ns()
         import openvino
 
+        imported = time.monotonic_ns()
         core = openvino.Core()
         graph = _read(core, path)
         static = choice(plan.options, "dynamic_shapes", "off", ("on", "off")) == "off"
@@ -70,7 +71,8 @@ class OpenVinoEngine(Engine):
         settings = _settings(compiled, plan, load, static)
         if address == "CPU":
             settings |= _layer_types(compiled, plan)
-        facts = Facts(settings, _placement(compiled, address, device), loaded - started, done - loaded)
+        placement = _placement(compiled, address, device)
+        facts = Facts(settings, placement, imported - started, loaded - imported, done - loaded)
         return _Session(openvino.Tensor, compiled, model, facts)
 
 

@@ -42,7 +42,7 @@ class ReferenceEngine(Engine):
         return importable(self.name, "onnx", "test")
 
     def compile(self, model: Model, plan: Plan, device: Device) -> Session:
-        """`load_ns` is importing the library and reading the file, `compile_ns` choosing a function for each node."""
+        """`load_ns` is reading the file, `compile_ns` choosing a function for each node."""
         check_options(self.name, plan, ())
         check_precision(self.name, plan, ("fp32",), "it follows the types written in the graph")
         path = model.form(self.form)
@@ -50,6 +50,7 @@ class ReferenceEngine(Engine):
         import onnx
         from onnx.reference import ReferenceEvaluator
 
+        imported = time.monotonic_ns()
         graph = onnx.load(path)
         loaded = time.monotonic_ns()
         try:
@@ -58,9 +59,8 @@ class ReferenceEngine(Engine):
             raise Unsupported(f"the reference evaluator cannot run the graph: {error}") from error
         settings: dict[str, Setting] = {"precision": "fp32", "streams": 1, "evaluator": f"onnx {installed('onnx')}"}
         placement = Placement(device.name, 1.0, "numpy computes on the host's CPU only")
-        return _Session(
-            evaluator, model.inputs, Facts(settings, placement, loaded - started, time.monotonic_ns() - loaded)
-        )
+        facts = Facts(settings, placement, imported - started, loaded - imported, time.monotonic_ns() - loaded)
+        return _Session(evaluator, model.inputs, facts)
 
 
 class _Session(Session):

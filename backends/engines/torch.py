@@ -39,10 +39,12 @@ PRECISIONS = {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "bf16", "fp16")}
 
 
 class TorchEngine(Engine):
-    """Options: threads, streams. A reduced precision casts weights and activations, and outputs back to fp32."""
+    """Options: threads, streams. A reduced precision casts weights and activations, and outputs back to fp32.
+
+    It starts from the files of the ONNX form: the module, which lies in no file, is made from their weights.
+    """
 
     name = "torch"
-    form = "torch"
 
     def available(self, device: Device) -> Presence:
         address = device.address.get(self.name)
@@ -51,7 +53,7 @@ class TorchEngine(Engine):
         return importable(self.name, "torch", "torch" if address == "cpu" else "cuda")
 
     def compile(self, model: Model, plan: Plan, device: Device) -> Session:
-        """`load_ns` is the network's form where it is not made yet, `compile_ns` a cast copy on the device."""
+        """`load_ns` makes the module and fills it with its weights, `compile_ns` makes a cast copy on the device."""
         check_options(self.name, plan, ("threads", "streams"))
         address = device.address[self.name]
         kind = address.partition(":")[0]
@@ -59,7 +61,8 @@ class TorchEngine(Engine):
         started = time.monotonic_ns()
         import torch
 
-        module = model.form(self.form)
+        imported = time.monotonic_ns()
+        module = model.form("torch")
         loaded = time.monotonic_ns()
         if kind == "cuda" and not torch.cuda.is_available():
             raise Unsupported("this build of torch cannot use the GPU: torch.cuda.is_available() is False")
@@ -70,7 +73,8 @@ class TorchEngine(Engine):
         facts = Facts(
             _settings(torch, plan, load),
             _placement(torch, placed, device),
-            loaded - started,
+            imported - started,
+            loaded - imported,
             time.monotonic_ns() - loaded,
         )
         return _Session(torch, placed, model, address, facts, threads_before)

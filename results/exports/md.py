@@ -55,8 +55,8 @@ def _named(name: str, badge: str) -> str:
 def _text(cell: Cell) -> str:
     if cell.note is not None:
         return f"n/a ({cell.note})"
-    tail = f" ({cell.tail})" if cell.tail else ""
-    text = escaped(cell.text + tail)
+    beside = ", ".join(filter(None, (cell.tail, *cell.tags)))
+    text = escaped(f"{cell.text} ({beside})" if beside else cell.text)
     return f"~~{text}~~" if "doubt" in cell.css else text
 
 

@@ -41,6 +41,14 @@ class Roof:
 
 
 @dataclass(frozen=True)
+class Bar:
+    """A stack of (series, length, mark), drawn from the left."""
+
+    label: str
+    parts: Sequence[tuple[int, float, Mark]]
+
+
+@dataclass(frozen=True)
 class Tile:
     """One heat-map cell. `ratio` None: nothing to compare, and `text` says in a word why."""
 
@@ -124,6 +132,27 @@ def heat_map(
     for (row, column), tile in tiles.items():
         _draw_tile(axes, row, column, tile)
         marks[f"mark:{row}:{column}"] = tile.mark
+    return svg.inline(canvas, label, prefix, marks)
+
+
+def stacks(bars: Sequence[Bar], unit: str, label: str, prefix: str) -> Markup:
+    """Lying bars, the first on top, on one linear axis from 0."""
+    left, high = 14 + 6.2 * max(len(bar.label) for bar in bars), 24
+    canvas, axes = _axes(left + 560, high * len(bars) + 46, left=left, bottom=38, top=8, right=16)
+    axes.grid(visible=False, axis="y")
+    axes.set(ylim=(len(bars), 0))
+    axes.set_yticks([row + 0.5 for row in range(len(bars))], [bar.label for bar in bars])
+    axes.tick_params(axis="y", length=0, labelcolor=svg.INK, labelsize=10.5)
+    marks = {}
+    for row, bar in enumerate(bars):
+        start = 0.0
+        for number, (series, length, mark) in enumerate(bar.parts):
+            gid = f"mark:{row}:{number}"
+            axes.barh(row + 0.5, length, height=0.66, left=start, color=svg.series(series), linewidth=0, gid=gid)
+            marks[gid] = mark
+            start += length
+    axes.set_xlim(0)
+    axes.set_xlabel(unit, labelpad=2, color=svg.MUTED)
     return svg.inline(canvas, label, prefix, marks)
 
 

@@ -10,16 +10,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from results.metrics import BY_KEY
+from results.metrics import BY_KEY, figure_of, kind_of
 from results.roofline import ELEMENT_BYTES
 
 if TYPE_CHECKING:
     from results.join import Table
+    from results.record import Record
 
 DEFAULT_BASELINE = "the best fp32 engine on the same hardware"
-OPTIONAL = ("technique", "mode", "policy", "options", "members")
+OPTIONAL = ("technique", "mode", "policy", "options", "rules", "members")
 """Parts of the identity that are shown where they differ from their usual value."""
-USUAL = {"technique": "none", "mode": "infer", "policy": "none", "options": "", "members": ""}
+USUAL = {
+    "technique": "none", "mode": "infer", "policy": "none", "options": "", "rules": "accelmark", "members": "",
+}  # fmt: skip
 
 Place = tuple[str, str, str]
 """(fingerprint, backend, device): one thing that was measured."""
@@ -37,7 +40,7 @@ class Line:
     @property
     def kind(self) -> str:
         """The scenario without its parameters."""
-        return re.split(r"[(:\s]", self.row["scenario"], maxsplit=1)[0]
+        return kind_of(self.row["scenario"])
 
     @property
     def place(self) -> Place:
@@ -46,7 +49,7 @@ class Line:
     @property
     def headline(self) -> str:
         """Key of the metric that this scenario is about."""
-        return "latency_p50_ns" if self.row["goal"] == "latency" else "throughput_per_s"
+        return figure_of(self.row["scenario"], self.row["goal"])
 
     @property
     def value(self) -> float | None:
@@ -62,13 +65,15 @@ class Line:
         if row["provenance"] != "measured":
             return f"{row['provenance']}: never ranked with measured values"
         if row["verdict"] == "invalid":
-            return "invalid: " + ", ".join(reason.code.replace("_", " ") for reason in row["reasons"])
+            return "invalid: " + ", ".join(
+                reason.code.replace("_", " ") for reason in row["reasons"] if reason.severity != "note"
+            )
         return "" if self.value else row["missing"].get(self.headline, "no figure")
 
     @property
     def group(self) -> tuple[str, ...]:
         """Lines of one group did the same work under the same load, so that their figures have a ratio."""
-        return tuple(self.row[part] for part in ("workload", "mode", "scenario", "batch"))
+        return tuple(self.row[part] for part in ("workload", "mode", "scenario", "batch", "rules", "load_bound"))
 
 
 def lines(table: Table) -> list[Line]:
@@ -85,7 +90,7 @@ def lines(table: Table) -> list[Line]:
 
 def config_of(row: Mapping[str, Any], hardware: str = "") -> str:
     """What can be chosen freely for a given workload: "openvino bf16 on Xeon"."""
-    parts = [row["engine"], row["precision"], *(str(row[name]) for name in OPTIONAL[:4] if row[name] != USUAL[name])]
+    parts = [row["engine"], row["precision"], *(str(row[name]) for name in OPTIONAL[:-1] if row[name] != USUAL[name])]
     return " ".join(parts) + (f" on {hardware}" if hardware else "")
 
 
@@ -131,6 +136,12 @@ def precision_order(name: str) -> tuple[int, str]:
     """Usual precisions first, by width."""
     usual = list(ELEMENT_BYTES)
     return (usual.index(name) if name in usual else len(usual), name)
+
+
+def first_ok(line: Line) -> Record:
+    """The record of the first repeat that was measured, of the first at all where none was."""
+    records: list[Record] = [record for record, _ in line.row["entries"]]
+    return next((record for record in records if record.status == "ok"), records[0])
 
 
 def _best_fp32(ranked: Sequence[Line]) -> dict[str, Line]:

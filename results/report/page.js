@@ -111,7 +111,7 @@ function detail() {
   $("#detail-title").textContent = [row.workload, row.config, row.scenario.replaceAll("_", " "), row.batch].join(", ");
   const body = $("#detail-body");
   const figures = Object.fromEntries(data.metrics.map((name, i) => [name, row.m[i]]).filter(([, value]) => value));
-  body.replaceChildren(heading("Figures, medians over repeats"), described(figures, "figs"));
+  body.replaceChildren(heading("Figures over the repeats"), described(figures, "figs"));
   row.d.forEach((index, section) => {
     if (index === null) return;
     const content = data.pool[index];
@@ -162,6 +162,8 @@ function hit(id) { for (const { element, keys } of points) element.classList.tog
 for (const { element, keys } of points) {
   element.addEventListener("click", () => { const key = keys.find((id) => byId.has(id)); if (key) change("row", key); });
 }
+
+for (const button of $$("[data-row]")) button.addEventListener("click", () => change("row", button.dataset.row));
 
 dialog.addEventListener("close", () => change("row", ""));
 dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });

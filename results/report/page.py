@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from results.metrics import METRICS
-from results.report import claimed, details, plots, sheets, tables, words
+from results.metrics import BY_KEY, METRICS
+from results.report import claimed, cold, details, plots, sheets, tables, words
 from results.report.lines import Line, baselines, lines
 from results.report.notes import Notes
 from results.report.palette import css
@@ -53,6 +53,7 @@ def build(table: Table, baseline: str | None = None) -> str:
         "claims": claimed.claims(table) if every else None,
         "sheets": shown,
         "notes": notes.texts(),
+        "findings": tables.findings(every, table),
         "facets": facets(every),
         "baseline_label": name,
         "baselines": configs(every),
@@ -125,6 +126,7 @@ def charts(every: Sequence[Line], table: Table, base: dict[str, Line], base_name
         "roofs": plots.rooflines(ranked, table.ceilings, legend),
         "heats": plots.heat_maps(ranked, unmeasured, base, base_name),
         "ramp": plots.ramp(),
+        "cold": cold.cold_starts(ranked),
     }
 
 
@@ -148,7 +150,7 @@ def data(
             "g": groups.setdefault(line.group, len(groups)),
             "b": pool.add(f"batch {line.row['batch']}"),
             **({} if line.unranked or not line.value else {"v": float(f"{line.value:.6g}")}),
-            **({"l": 1} if line.row["goal"] == "latency" else {}),
+            **({"l": 1} if BY_KEY[line.headline].better == "lower" else {}),
             **details.details(line, table.machines, pool),
         }
     return {
@@ -193,6 +195,7 @@ def _comparable(every: Sequence[Line]) -> list[Line]:
 def _sections(page: dict[str, Any]) -> Iterable[tuple[str, str, bool]]:
     yield "hardware", "Hardware", bool(page["claims"])
     yield "comparison", "Comparison", bool(page["sheets"])
+    yield "findings", "To explain", bool(page["findings"])
     yield "charts", "Charts", bool(page["charts"])
     yield "ceilings", "Machine ceilings", bool(page["ceilings"])
     yield "gaps", "Not measured", bool(page["gaps"])

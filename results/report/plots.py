@@ -8,21 +8,23 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from results.metrics import BY_KEY
+from results.metrics import BY_KEY, kind_of
 from results.numbers import si
 from results.report import charts, palette
 from results.report.charts import Point, Roof, Tile
 from results.report.lines import Line, Place, precision_order, ratio
-from results.report.sheets import KINDS
+from results.report.scenarios import KINDS
 from results.report.svg import Mark
 from results.roofline import Ceiling
 
 FACETS_MAX = 20
 ROOFLINES_MAX = 4
 ROOF_POINTS_MAX = 120
+HEAT_MAPS_MAX = 6
 HEAT_ROWS_MAX, HEAT_COLUMNS_MAX = 20, 10
 HALF_WIDTH = 5
 """Columns of a heat map up to which two maps stand side by side."""
+PAIR = ("single_stream", "offline")
 SHORT = {"unsupported": "unsupp.", "absent": "absent", "failed": "failed"}
 
 Ceilings = Mapping[tuple[str, str, str, str], Ceiling]
@@ -88,7 +90,7 @@ def paretos(lines: Sequence[Line], legend: Legend) -> tuple[list[Figure], str]:
         "beats in both."
     )
     if unpaired:
-        caption += f" {unpaired} results have only one of the two figures and no point."
+        caption += f" {unpaired} more {'has' if unpaired == 1 else 'have'} only one of the two figures and no point."
     if len(by_workload) > len(drawn):
         caption += f" Drawn are the {len(drawn)} workloads with most points of {len(by_workload)}; the table has all."
     return figures, caption
@@ -98,7 +100,7 @@ def rooflines(lines: Sequence[Line], ceilings: Ceilings, legend: Legend) -> list
     """One figure per place whose ceilings were measured."""
     by_place: dict[Place, list[Line]] = {}
     for line in lines:
-        if line.row["achieved_flops_per_s"] and line.row["intensity_flops_per_byte"]:
+        if line.kind in PAIR and line.row["achieved_flops_per_s"] and line.row["intensity_flops_per_byte"]:
             by_place.setdefault(line.place, []).append(line)
     figures: list[Figure] = []
     for place, found in by_place.items():
@@ -115,14 +117,17 @@ def rooflines(lines: Sequence[Line], ceilings: Ceilings, legend: Legend) -> list
 def heat_maps(
     lines: Sequence[Line], unmeasured: Sequence[Line], base: Mapping[str, Line], base_name: str
 ) -> list[Figure]:
-    """One figure per scenario that has ratios."""
+    """One figure per scenario that has ratios, those with most results where there are too many."""
+    counts = Counter(line.row["scenario"] for line in lines if line.id in base and line.kind in KINDS)
+    chosen = [scenario for scenario, _ in counts.most_common(HEAT_MAPS_MAX)]
     figures: list[Figure] = []
-    for kind in KINDS:
-        found = [line for line in lines if line.kind == kind and line.id in base]
-        if found:
-            batch = Counter(line.row["batch"] for line in found).most_common(1)[0][0]
-            every = [line for line in (*lines, *unmeasured) if line.kind == kind and line.row["batch"] == batch]
-            figures.append(_heat_map(f"h{len(figures)}", kind, batch, every, base, base_name))
+    for scenario in sorted(chosen, key=lambda name: (list(KINDS).index(kind_of(name)), name)):
+        found = [line for line in lines if line.row["scenario"] == scenario and line.id in base]
+        batch = Counter(line.row["batch"] for line in found).most_common(1)[0][0]
+        every = [
+            line for line in (*lines, *unmeasured) if line.row["scenario"] == scenario and line.row["batch"] == batch
+        ]
+        figures.append(_heat_map(f"h{len(figures)}", scenario, batch, every, base, base_name))
     return figures
 
 
@@ -139,16 +144,14 @@ def ramp() -> Markup:
 
 
 def _pairs(lines: Sequence[Line]) -> Iterator[tuple[Line, ...]]:
-    """A single stream with the offline run of the same configuration; other scenarios have both figures themselves."""
+    """A single stream with the offline run of the same configuration; other scenarios are other quantities."""
     configurations: dict[tuple[object, ...], dict[str, Line]] = {}
     for line in lines:
-        if line.kind in KINDS:
+        if line.kind in PAIR:
             key = (line.row["workload"], line.config, line.row["mode"], line.row["batch"], line.place)
             configurations.setdefault(key, {})[line.kind] = line
-        elif line.row["latency_p50_ns"] and line.row["throughput_per_s"]:
-            yield line, line
     for found in configurations.values():
-        yield tuple(found[kind] for kind in KINDS if kind in found)
+        yield tuple(found[kind] for kind in PAIR if kind in found)
 
 
 def _pareto_point(one: Line, other: Line, legend: Legend) -> Point:
@@ -165,7 +168,7 @@ def _look(line: Line, legend: Legend) -> tuple[int, int]:
 
 
 def _roofline(prefix: str, lines: Sequence[Line], roofs: Sequence[Roof], legend: Legend) -> Figure:
-    offline = [line for line in lines if line.row["goal"] == "throughput"] or list(lines)
+    offline = [line for line in lines if line.kind == "offline"] or [x for x in lines if x.kind == "single_stream"]
     best = sorted(offline, key=lambda line: -line.row["achieved_flops_per_s"])[:ROOF_POINTS_MAX]
     labelled: set[str] = set()
     points = []
@@ -174,8 +177,9 @@ def _roofline(prefix: str, lines: Sequence[Line], roofs: Sequence[Roof], legend:
         points.append(_roof_point(line, legend, "" if name in labelled else name))
         labelled.add(name)
     hardware = lines[0].hardware
+    load = offline[0].kind.replace("_", " ")
     caption = (
-        "Up: operations done per second, offline. Across: operations per byte that has to be moved (weights once a "
+        f"Up: operations done per second, {load}. Across: operations per byte that has to be moved (weights once a "
         "batch, inputs and outputs once), an upper bound as caches are not counted. The roofs are this machine's own, "
         "the fastest matrix product and matrix-vector product seen: under the slope memory limits, under the flat part "
         "arithmetic does. A point over its roof is served by caches, or the roof was measured too low. Labels name the "
@@ -200,7 +204,7 @@ def _roof_point(line: Line, legend: Legend, label: str) -> Point:
 
 
 def _heat_map(
-    prefix: str, kind: str, batch: str, lines: Sequence[Line], base: Mapping[str, Line], base_name: str
+    prefix: str, scenario: str, batch: str, lines: Sequence[Line], base: Mapping[str, Line], base_name: str
 ) -> Figure:
     ranked = [line for line in lines if line.id in base]
     rows = _most_used((line.row["workload"] for line in ranked), HEAT_ROWS_MAX)
@@ -212,7 +216,7 @@ def _heat_map(
         for i, workload in enumerate(rows)
         for j, config in enumerate(columns)
     }
-    name = KINDS[kind].title
+    name = KINDS[kind_of(scenario)].title + scenario.removeprefix(kind_of(scenario)).replace("(", " (")
     caption = f"Batch {batch}. 1.00× is {base_name}." + _left_out(ranked, rows, columns)
     heads = [_wrapped(config) for config in columns]
     drawn = charts.heat_map(rows, heads, tiles, f"{name}: ratio to the baseline by workload and engine", prefix)

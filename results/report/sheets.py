@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from results.metrics import BY_KEY
 from results.report.lines import OPTIONAL, USUAL, Line, precision_order, ratio
 from results.report.notes import Notes
+from results.report.scenarios import ENERGY, KINDS, OTHER
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,13 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """`value` sorts a number, `note` is the number of the footnote that says why there is none."""
+    """`value` sorts a number, `note` is the number of the footnote that says why there is none, `tags` are neutral."""
 
     text: str = ""
     css: str = ""
     value: str | None = None
     tail: str = ""
+    tags: Sequence[str] = ()
     verdict: str = ""
     note: int | None = None
     ratio: bool = False
@@ -53,15 +55,6 @@ class Sheet:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """How one scenario is shown: `columns` are keys of METRICS or of `_SPECIAL`."""
-
-    title: str
-    caption: str
-    columns: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Context:
     """What a cell may need beyond its line."""
 
@@ -70,34 +63,8 @@ class Context:
     notes: Notes = field(default_factory=Notes)
 
 
-SINGLE_STREAM = Kind(
-    "Single stream: latency",
-    "One query at a time, the next sent when the last has answered. Ratios compare the median, p50; above 1 is faster.",
-    (
-        "latency_p50_ns", "spread", "latency_p90_ns", "latency_p99_ns", "ratio", "verdict", "bounds", "cold_start_ns",
-        "quality", "usd_per_million", "usd_per_hour", "energy_j", "peak_memory_bytes",
-    ),
-)  # fmt: skip
-OFFLINE = Kind(
-    "Offline: throughput",
-    "All samples available at once. Ratios compare throughput; above 1 is faster. Cost is a floor (≥): no latency "
-    "bound was met.",
-    (
-        "throughput_per_s", "spread", "ratio", "verdict", "ceiling_share", "quality", "usd_per_million", "usd_per_hour",
-        "energy_j", "peak_memory_bytes",
-    ),
-)  # fmt: skip
-OTHER = Kind(
-    "",
-    "Ratios compare this scenario's own figure; above 1 is faster.",
-    (
-        "throughput_per_s", "latency_p50_ns", "latency_p90_ns", "latency_p99_ns", "spread", "ratio", "verdict",
-        "bounds", "quality", "usd_per_million", "usd_per_hour", "energy_j", "peak_memory_bytes",
-    ),
-)  # fmt: skip
 SHARED = {"hardware": "on {}", "precision": "in {}", "batch": "at batch {}", "usd_per_hour": "priced at {} $/h"}
 """Columns that become words of the caption where every line has the same text in them."""
-KINDS = {"single_stream": SINGLE_STREAM, "offline": OFFLINE}
 
 
 def sheets(lines: Sequence[Line], context: Context) -> list[Sheet]:
@@ -123,7 +90,8 @@ def _sheet(name: str, lines: Sequence[Line], context: Context) -> Sheet:
     wanted = ("engine", "precision", *optional, "batch", *scenario, "hardware")
     shared = _shared(lines, context)
     identity = tuple(part for part in wanted if part not in shared)
-    figures = tuple(key for key in kind.columns if key not in shared)
+    unmetered = [key for key in ENERGY if key in kind.columns and all(line.row[key] is None for line in lines)]
+    figures = tuple(key for key in kind.columns if key not in (*shared, *unmetered))
     columns = [Column("workload", "Workload"), *map(_column, (*identity, *figures))]
     rows = [
         SheetRow(
@@ -134,9 +102,21 @@ def _sheet(name: str, lines: Sequence[Line], context: Context) -> Sheet:
         )
         for line in lines
     ]
-    words = ", ".join(SHARED[part].format(text) for part, text in shared.items())
-    caption = f"All {words}. {kind.caption}" if words else kind.caption
+    caption = " ".join(filter(None, (_common_words(shared), kind.caption, _unmetered_words(lines, unmetered, context))))
     return Sheet(name, kind.title or name.replace("_", " ").capitalize(), caption, columns, rows)
+
+
+def _common_words(shared: Mapping[str, str]) -> str:
+    words = ", ".join(SHARED[part].format(text) for part, text in shared.items())
+    return f"All {words}." if words else ""
+
+
+def _unmetered_words(lines: Sequence[Line], unmetered: Sequence[str], context: Context) -> str:
+    """Why the sheet has no column of energy and power at all."""
+    if "energy_j" not in unmetered:
+        return ""
+    notes = {context.notes.add(f"energy and power: {line.row['missing']['energy_j']}") for line in lines}
+    return f"Energy and power are not measured (note {', '.join(map(str, sorted(notes)))})."
 
 
 def _shared(lines: Sequence[Line], context: Context) -> dict[str, str]:
@@ -154,7 +134,7 @@ def _text(line: Line, part: str, context: Context) -> str:
 def _column(key: str) -> Column:
     if key in BY_KEY:
         metric = BY_KEY[key]
-        label = metric.label.removeprefix("latency ") if key.startswith("latency_p") else metric.label
+        label = metric.label.removeprefix("latency ")
         head = label if key.startswith("latency_p") else label[0].upper() + label[1:]
         return Column(key, head, metric.unit, True, metric.better == "higher")
     return _COLUMNS.get(key, Column(key, key.capitalize()))
@@ -181,7 +161,8 @@ def _cell(line: Line, key: str, context: Context) -> Cell:
     value, metric = line.row[key], BY_KEY[key]
     if value is None:
         return _gap(line, key, context)
-    css = "num doubt" if line.row["verdict"] == "invalid" and key != "usd_per_hour" else "num"
+    unbelieved = key in ENERGY and line.row["power_valid"] is False
+    css = "num doubt" if unbelieved or (line.row["verdict"] == "invalid" and key != "usd_per_hour") else "num"
     return Cell(_sign(line, key) + metric.shown(value), css, f"{value:.6g}")
 
 
@@ -246,8 +227,19 @@ def _quality(line: Line, context: Context) -> Cell:
 
 
 def _verdict(line: Line, _: Context) -> Cell:
-    codes = ", ".join(reason.code.replace("_", " ") for reason in line.row["reasons"])
-    return Cell(line.row["verdict"], "verdict why" if codes else "verdict", verdict=line.row["verdict"], tail=codes)
+    """The reasons that decided it; notes, and LoadGen's own verdict, are labels beside it."""
+    row = line.row
+    codes = ", ".join(words(reason.code) for reason in row["reasons"] if reason.severity != "note")
+    tags = [words(reason.code) for reason in row["reasons"] if reason.severity == "note"]
+    if row["loadgen"]:
+        tags.insert(0, f"LoadGen: {row['loadgen']}")
+        tags += ["not official"] if not row["official"] and "not official" not in tags else []
+    css = "verdict why" if codes or tags else "verdict"
+    return Cell(row["verdict"], css, verdict=row["verdict"], tail=codes, tags=tags)
+
+
+def words(code: str) -> str:
+    return code.replace("_", " ")
 
 
 _SPECIAL: dict[str, Callable[[Line, Context], Cell]] = {

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from results.numbers import si
 from results.report.lines import Line
-from results.report.sheets import Cell, Column
+from results.report.sheets import Cell, Column, words
 
 if TYPE_CHECKING:
     from results.join import Table
 
 NAMES_MAX = 12
+FINDINGS_MAX = 12
+LEVELS = {"impossible": "invalid", "suspect": "noisy", "note": "note"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,27 @@ class Gap:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """What `results/lints.py` found in one row; `row_id` leads to it, "" where the page has none."""
+
+    row: str
+    row_id: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All of one code and level, the first of them named; `left_out` are more."""
+
+    level: str
+    css: str
+    title: str
+    why: str
+    rows: Sequence[Finding]
+    left_out: int
+
+
+@dataclass(frozen=True)
 class NamedRow:
     name: str
     cells: Sequence[Cell]
@@ -42,6 +65,28 @@ class Grid:
 
     columns: Sequence[Column]
     rows: Sequence[NamedRow]
+
+
+def findings(every: Sequence[Line], table: Table) -> list[Findings]:
+    """What cannot be, or needs an explanation, the worst first."""
+    from results import lints
+
+    by_key = {(line.row["key"], line.row["fingerprint"]): line for line in every}
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for one in lints.find(table):
+        named = _finding(one.detail, by_key[one.row_key, one.fingerprint])
+        groups.setdefault((one.level, one.code), []).append(named)
+    return [
+        Findings(level, LEVELS[level], words(code), lints.WHY[code], rows[:FINDINGS_MAX], len(rows[FINDINGS_MAX:]))
+        for (level, code), rows in groups.items()
+    ]
+
+
+def _finding(detail: str, line: Line) -> Finding:
+    row = line.row
+    name = f"{row['workload']}, {line.config}, {row['scenario'].replace('_', ' ')}, batch {row['batch']}"
+    shown = row["status"] == "ok" and row["role"] == "model"
+    return Finding(name, line.id if shown else "", detail)
 
 
 def ceilings(every: Sequence[Line], table: Table) -> Grid | None:

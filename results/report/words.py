@@ -9,12 +9,13 @@ METHOD = (
     "compares its outputs with a float64 reference, warms up until latencies settle, and measures until a minimum "
     "duration and a minimum number of queries are both reached. The same small kernels before and after each item tell "
     "whether the machine changed meanwhile.",
-    "Latency is from host memory to host memory: inputs to the device, run, outputs back. Percentiles are observed "
-    "values, as in MLPerf LoadGen, and a tail percentile that the number of queries cannot support is not given. "
-    "Nothing is trimmed: outliers are counted and kept.",
-    "A figure is the median over repeats, each a whole process. From five repeats on it has a 95 % interval: "
-    "Student's t on the logarithms of the repeats. Below five the smallest and the largest are shown, and no interval "
-    "is claimed.",
+    "Latency is from host memory to host memory: inputs to the device, run, outputs back; where queries arrive at "
+    "random, from when each was due. Percentiles are observed values, as in MLPerf LoadGen, and a tail percentile that "
+    "the number of queries cannot support is not given: LoadGen's early-stopping estimate may stand beside it. Nothing "
+    "is trimmed: outliers are counted and kept.",
+    "A figure is over repeats, each a whole process. From five repeats on it is their geometric mean with a 95 % "
+    "interval: Student's t on the logarithms of the repeats. Below five it is their median, the smallest and the "
+    "largest are shown, and no interval is claimed.",
     "Estimated, simulated and published values are badged, and no ratio, chart or verdict ranks them with measured "
     "ones. A result whose outputs or placement are wrong is invalid: shown, struck through, and left out of every "
     "comparison.",
@@ -22,7 +23,10 @@ METHOD = (
 VERDICTS = (
     ("valid", "outputs, placement, warm-up and spread passed every check"),
     ("noisy", "right outputs, but a figure to be read with care; the reasons stand beside it"),
-    ("invalid", "wrong or unchecked outputs, quality below its floor, or work that ran elsewhere: not a result"),
+    (
+        "invalid",
+        "wrong or unchecked outputs, quality below its floor, work done elsewhere, a bound missed: no result",
+    ),
     ("holds, exceeds, falls short", "of a claim: measured in the claimed band, in a better one, in a worse one"),
     ("reversed", "of a claim: said to be better than the CPU and measured worse, or the other way round"),
     ("undecided", "of a claim: nothing measured to judge it by; the reason stands beside it"),
@@ -32,11 +36,23 @@ TERMS = (
     ("engine", "software that compiles and runs a model on a device"),
     ("precision", "the arithmetic really used; fp32 means fp32, with TF32 and silent bf16 off"),
     ("single stream", "MLPerf's scenario: one query at a time; its figure is latency"),
+    ("multi-stream", "MLPerf's scenario: one query of 8 samples at a time; its figure is latency"),
+    ("server", "MLPerf's scenario: queries arrive at random; its figure is the highest rate within the latency bound"),
     ("offline", "MLPerf's scenario: all samples available at once; its figure is throughput"),
+    ("cold start", "a fresh process, until its first answer and until it is steady; not one of MLPerf's scenarios"),
     ("ratio", "how many times better than the baseline: throughput / baseline's, or baseline's latency / latency"),
     ("spread", "± half the width of the 95 % interval, or smallest to largest below five repeats; n counts repeats"),
-    ("in bound", "whether the workload's latency promise was kept: that share of queries answered in time"),
-    ("≥ before a cost", "a floor: an offline rate met no latency bound, so serving costs at least this much"),
+    (
+        "in bound",
+        "whether that share of queries answers in time: yes if the queries prove it with 99 % confidence (LoadGen's "
+        "early-stopping test), no if an observed percentile is over it, n/a if they are too few to say",
+    ),
+    ("≥ before a cost", "a floor: the rate is not known to keep a latency bound, so serving costs at least this much"),
+    ("a label beside a verdict", "a note: it says what the number is and changes no verdict"),
+    (
+        "LoadGen: VALID, not official",
+        "MLPerf's own load generator drove it; not official: for less than its rules",
+    ),
     (
         "≈ before a price or cost",
         "the machine is no known instance type: its processor is priced as the cloud instance that Prices names; "

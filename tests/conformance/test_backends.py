@@ -10,7 +10,7 @@ import pytest
 
 from backends.contract import Backend, Device, Engine
 from bench import parts
-from results.record import Name
+from results.strict import Name
 
 NAME = pydantic.TypeAdapter(Name)
 VENDORS = "onnx onnxruntime openvino torch tensorrt jax tensorflow ai_edge_litert pynvml libneuronxla habana_frameworks"

@@ -237,6 +237,22 @@ def test_edge_tpu_temperature(tmp_path: Path, text: str) -> None:
     assert backend.state(Device("edgetpu", "Coral Edge TPU (USB 480 Mb/s)", {})).temperature_c is None
 
 
+@pytest.mark.parametrize(
+    ("heat", "reached"),
+    [
+        ("84999", ()),
+        ("85000", ("thermal_trip_point0",)),
+        ("96000", ("thermal_trip_point0", "thermal_trip_point1", "thermal_trip_point2")),
+    ],
+)
+def test_an_edge_tpu_throttles_at_its_trip_points(tmp_path: Path, heat: str, reached: tuple[str, ...]) -> None:
+    points = {f"sys/class/apex/apex_0/trip_point{n}_temp": f"{85000 + 5000 * n}\n" for n in range(3)}
+    backend = EdgeTpuBackend(machine(tmp_path, {"sys/class/apex/apex_0/temp": heat + "\n", **points}))
+    state = backend.state(Device("edgetpu", "Coral Edge TPU (PCIe)", {}))
+    assert state.throttle_reasons == reached
+    assert "throttle_reasons" not in state.missing
+
+
 def test_garbage_in_the_files_never_raises(tmp_path: Path) -> None:
     for path in ("sys/bus/pci/devices/x/vendor", "sys/bus/usb/devices/1-1/idVendor", "proc/driver/nvidia/version"):
         (tmp_path / path).parent.mkdir(parents=True)
@@ -325,18 +341,7 @@ def test_cpu_here_is_the_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
     assert device.name.endswith(", 1 core")
 
 
-def test_cpu_state_from_sysfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 2})
-    files = {
-        "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "3000000\n",
-        "sys/devices/system/cpu/cpu1/cpufreq/scaling_cur_freq": "9000000\n",
-        "sys/devices/system/cpu/cpu2/cpufreq/scaling_cur_freq": "2000000\n",
-        "sys/class/hwmon/hwmon0/name": "nvme\n",
-        "sys/class/hwmon/hwmon0/temp1_input": "99000\n",
-        "sys/class/hwmon/hwmon1/name": "coretemp\n",
-        "sys/class/hwmon/hwmon1/temp1_input": "51500\n",
-    }
-    backend = CpuBackend(machine(tmp_path, files))
+def test_the_state_of_the_processor_is_the_hosts(tmp_path: Path) -> None:
+    backend = CpuBackend(machine(tmp_path, {}))
     state = backend.state(backend.probe().devices[0])
-    assert (state.clock_mhz, state.temperature_c) == (2500.0, 51.5)
-    assert set(state.missing) == {"throttle_reasons", "other_users"}
+    assert set(state.missing.values()) == {"the processor is the host"}

@@ -22,7 +22,9 @@ class FakeSession(Session):
         self.plan = plan
         self.runs = 0
         settings: dict[str, Setting] = {"precision": plan.precision, "threads": 1}
-        self.facts = Facts(settings, Placement("Fake 1", share, "it says so"), load_ns=1_000, compile_ns=2_000)
+        self.facts = Facts(
+            settings, Placement("Fake 1", share, "it says so"), import_ns=500, load_ns=1_000, compile_ns=2_000
+        )
 
     def run(self, values: Any) -> Any:
         self.runs += 1
@@ -330,3 +332,73 @@ class _Hangs(FakeSession):
 
 class FakeHangsInClose(FakeEngine):
     name, session = "fake-hangs-in-close", _Hangs
+
+
+class _LateConstant(FakeSession):
+    """Right for `after` runs, then its last right answer for ever: what a check before the window cannot see."""
+
+    last: Any = None
+
+    def answer(self, values: Any) -> Any:
+        if self.runs <= int(self.plan.options.get("after", 200)):
+            self.last = super().answer(values)
+        return self.last
+
+
+class FakeLateConstant(FakeEngine):
+    name, session, options = "fake-late-constant", _LateConstant, ("after",)
+
+
+class _LateStale(_Stale):
+    """Right for `after` runs, then the answer before this one."""
+
+    def answer(self, values: Any) -> Any:
+        stale = super().answer(values)
+        return self.previous if self.runs <= int(self.plan.options.get("after", 200)) else stale
+
+
+class FakeLateStale(FakeEngine):
+    name, session, options = "fake-late-stale", _LateStale, ("after",)
+
+
+class _Caching(_Paced):
+    """Remembers its answers by the bytes of the inputs; only what it does not know takes `latency_us`."""
+
+    def __init__(self, function: Any, plan: Plan) -> None:
+        super().__init__(function, plan)
+        self.memory: dict[Any, Any] = {}
+
+    def answer(self, values: Any) -> Any:
+        key = self.key(values)
+        if key not in self.memory:
+            self.memory[key] = values, super().answer(values)
+        return self.memory[key][1]
+
+    def key(self, values: Any) -> Any:
+        return tuple(array.tobytes() for array in values.values())
+
+
+class FakeCaching(FakeEngine):
+    name, session, options = "fake-caching", _Caching, FakePaced.options
+
+
+class _CachingObjects(_Caching):
+    """Remembers its answers by whose memory the inputs are, not by what is in it."""
+
+    def key(self, values: Any) -> Any:
+        return tuple(id(array) for array in values.values())  # `memory` holds the arrays, so no id comes twice
+
+
+class FakeCachingObjects(FakeEngine):
+    name, session, options = "fake-caching-objects", _CachingObjects, FakePaced.options
+
+
+class _WithClock(_Paced):
+    """Its device says that it worked for `device_us` of every run."""
+
+    def device_ns(self) -> int:
+        return round(1000 * float(self.plan.options.get("device_us", 500)))
+
+
+class FakeWithClock(FakeEngine):
+    name, session, options = "fake-with-clock", _WithClock, (*FakePaced.options, "device_us")

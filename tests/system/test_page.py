@@ -13,6 +13,7 @@ import pytest
 
 from results import join, report
 from results.cost import Pricing
+from tests.fakes import showcase
 from tests.fakes.records import write_root
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
@@ -92,6 +93,14 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     return report.write(table, folder / "report.html").as_uri()
 
 
+@pytest.fixture(scope="module")
+def every(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Every scenario, LoadGen, energy, notes."""
+    folder = tmp_path_factory.mktemp("every")
+    showcase.write(folder / "runs", repeats=2)
+    return report.write(join.table(folder / "runs"), folder / "report.html").as_uri()
+
+
 @pytest.fixture
 def tab(browser: Any, url: str) -> Iterator[Tab]:
     context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light", offline=True)
@@ -121,6 +130,43 @@ def test_axe_finds_nothing(tab: Tab, scheme: str, fragment: str) -> None:
     tab.open(fragment if not fragment else f"#row={first_row(tab)}")
     found = Axe().run(tab.page, options={"runOnly": RULES}).response["violations"]
     assert [(one["id"], [node["html"][:160] for node in one["nodes"]][:3]) for one in found] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("sheet", ["", "server", "cold_start"])
+def test_axe_finds_nothing_on_any_scenario(tab: Tab, every: str, scheme: str, sheet: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    tab.url = every
+    tab.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    tab.open()
+    if sheet:
+        tab.page.locator(f"table[data-sheet={sheet}] .more").first.click()
+    found = Axe().run(tab.page, options={"runOnly": RULES}).response["violations"]
+    assert [(one["id"], [node["html"][:160] for node in one["nodes"]][:3]) for one in found] == []
+
+
+def test_a_finding_leads_to_its_row(tab: Tab, every: str) -> None:
+    tab.url = every
+    tab.open()
+    button = tab.page.locator("#findings .more").first
+    assert button.count() == 1
+    row = str(button.get_attribute("data-row"))
+    button.click()
+    assert tab.fragment == f"row={row}"
+    assert tab.page.get_by_role("dialog").is_visible()
+    tab.page.keyboard.press("Escape")
+    assert tab.fragment == ""
+
+
+def test_a_servers_row_unfolds_to_how_its_rate_was_found(tab: Tab, every: str) -> None:
+    tab.url = every
+    tab.open("#scenario=server")
+    tab.page.locator("table[data-sheet=server] .more").first.click()
+    text = tab.page.get_by_role("dialog").inner_text()
+    assert "Load offered" in text
+    assert "searched for" in text
+    assert re.search(r"/s broken \(40 of 700 over\)", text)
 
 
 def first_row(tab: Tab) -> str:
@@ -274,8 +320,10 @@ def test_links_within_the_page_leave_the_state_alone(tab: Tab) -> None:
     assert tab.page.evaluate("document.activeElement.id") == "charts"
 
 
+@pytest.mark.parametrize("page", ["usual", "every"])
 @pytest.mark.parametrize("width", [360, 390, 768])
-def test_a_narrow_window_scrolls_tables_and_not_the_page(tab: Tab, width: int) -> None:
+def test_a_narrow_window_scrolls_tables_and_not_the_page(tab: Tab, every: str, width: int, page: str) -> None:
+    tab.url = every if page == "every" else tab.url
     tab.page.set_viewport_size({"width": width, "height": 844})
     tab.open()
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
@@ -294,7 +342,9 @@ def test_print_shows_everything_on_light_paper(tab: Tab) -> None:
     assert len(tab.page.pdf(prefer_css_page_size=True, print_background=True)) > 50_000
 
 
-def test_a4_landscape_is_wide_enough_for_the_tables(tab: Tab) -> None:
+@pytest.mark.parametrize("page", ["usual", "every"])
+def test_a4_landscape_is_wide_enough_for_the_tables(tab: Tab, every: str, page: str) -> None:
+    tab.url = every if page == "every" else tab.url
     tab.page.emulate_media(media="print")
     tab.page.set_viewport_size({"width": 1047, "height": 720})
     tab.open()

@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ROOMS = ("workloads", "backends", "results", "bench")
 MAY_IMPORT = {"workloads": (), "backends": ("workloads.contract",), "results": (), "bench": ROOMS}
-SHELVES = ("workloads.models", "backends", "backends.engines", "results.exports")
+SHELVES = ("workloads.models", "backends", "backends.engines", "backends.meters", "results.exports")
 NOT_PARTS = ("contract", "__init__")
 VENDORS = frozenset(
     """ai_edge_litert habana_frameworks jax jaxlib libtpu neuronxcc nncf onnx onnx_ir onnxruntime onnxscript openvino

@@ -1,4 +1,4 @@
-"""The output check must see a constant, another sample's answer, the previous answer and NaN, on every workload."""
+"""The output checks must see a constant, another sample's answer, the previous answer and NaN, on every workload."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from backends.contract import Session
-from bench import audit, parts
+from bench import audit, parts, queries
 from tests.fakes.fake_workloads import FakeMemory, FakeProject
-from workloads.contract import Workload
+from workloads.contract import Unsupported, Workload
 
 WORKLOADS = [found.part for found in parts.collect(Workload, ("tests.fakes.fake_workloads",)) if found.part]
 
@@ -101,6 +101,83 @@ def test_a_wrong_answer_is_seen_by_the_identity_of_samples_alone(workload, corru
     evidence = check(workload, Replay(workload, corrupt), batch)
     assert evidence["identity_hits"] < evidence["n"]
     assert not accepted(evidence)
+
+
+class Window:
+    """A window of `count` queries on a session, with a witness."""
+
+    def __init__(self, workload, session, batch=1, count=200):
+        self.witness = queries.Witness(workload, batch, "fp32")
+        rotation = queries.rotation(workload, batch)
+        feed = queries.feed(rotation, workload.feedback, workload.golden().steps, witness=self.witness)
+        self.witness.open()
+        query = next(feed)
+        for _ in range(count):
+            query = feed.send(session.get(session.run(session.put(query))))
+        self.witness.close()
+
+
+class Late(Session):
+    """The workload's own function; from run number `after` on the last right answer, or the one before this."""
+
+    def __init__(self, workload, after=10**9, stale=False):
+        self.function, self.after, self.stale = type(workload).function, after, stale
+        self.runs, self.last = 0, None
+
+    def run(self, values):
+        self.runs += 1
+        late, last = self.runs > self.after, self.last
+        if self.stale or not late:
+            self.last = self.function(**values)
+        return last if late else self.last
+
+
+FAKES = [FakeProject(), FakeMemory()]
+
+
+@pytest.mark.parametrize("workload", FAKES, ids=lambda workload: workload.card.name)
+@pytest.mark.parametrize("batch", [1, 5])
+def test_the_outputs_of_an_honest_window_are_accepted(workload, batch):
+    evidence = audit.timed_outputs(Window(workload, Late(workload), batch).witness)
+    assert accepted(evidence)
+    assert 3 <= evidence["n"] <= 12
+
+
+@pytest.mark.parametrize("workload", FAKES, ids=lambda workload: workload.card.name)
+@pytest.mark.parametrize("stale", [False, True])
+@pytest.mark.parametrize("batch", [1, 5])
+def test_an_answer_that_goes_wrong_late_in_the_window_is_seen_though_the_check_before_it_was_right(
+    workload, stale, batch
+):
+    session = Late(workload, after=300, stale=stale)
+    assert accepted(check(workload, session, batch))
+    evidence = audit.timed_outputs(Window(workload, session, batch, count=600).witness)
+    assert evidence["identity_hits"] < evidence["n"]
+    assert not accepted(evidence)
+
+
+def test_a_window_without_a_known_answer_is_no_evidence_and_says_so():
+    with pytest.raises(Unsupported, match="no query whose golden outputs are known began and ended in the window"):
+        audit.timed_outputs(Window(FakeProject(), Late(FakeProject()), count=0).witness)
+
+
+def test_a_workload_without_golden_outputs_is_no_evidence_and_says_so():
+    class Unknown(FakeProject):
+        def golden(self):
+            raise Unsupported("nobody computed them")
+
+    with pytest.raises(Unsupported, match="the workload has no golden outputs"):
+        audit.timed_outputs(queries.Witness(Unknown(), 1, "fp32"))
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (0, 5)])
+def test_an_output_of_another_shape_in_the_window_is_an_error(shape):
+    class Odd(Session):
+        def run(self, values):
+            return {"y": np.zeros(shape)}
+
+    with pytest.raises(audit.WrongOutputsError, match="output y has shape"):
+        audit.timed_outputs(Window(FakeProject(), Odd()).witness)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 from bench.build import Artefact, prebuild
 
 
@@ -23,3 +25,11 @@ def test_a_building_process_that_dies_leaves_no_artefact_without_an_answer():
 
 def test_nothing_is_started_for_nothing():
     assert list(prebuild([("kws", "")], python="/nowhere/python")) == []
+
+
+def test_a_building_process_that_says_nothing_is_killed(tmp_path: Path) -> None:
+    silent = tmp_path / "python"
+    silent.write_text("#!/bin/sh\nexec sleep 3600\n")
+    silent.chmod(0o755)
+    (artefact,) = prebuild([("kws", "onnx")], python=str(silent), timeout_s=0.2)
+    assert artefact.problem == "the building process ended with status -9 and did not make it"

@@ -12,9 +12,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from backends.contract import Backend, Device, Engine, Model, Plan, Presence, Session
 from bench import cases, parts
-from bench.cases import PROFILES, Case, Selection, SelectionError, expand, items
+from bench.cases import Case, Selection, SelectionError, expand, items
+from bench.profiles import PROFILES
 from results.names import is_name
-from results.record import Card, Identity, Name
+from results.record import Card, Identity
+from results.strict import Name
 from workloads.contract import Bound
 
 HERE = Presence("present")
@@ -175,6 +177,12 @@ def test_unknown_names_are_one_line_with_the_names(
         {"precisions": ("fp33",)},
         {"techniques": ("magic",)},
         {"scenarios": ("ofline",)},
+        {"scenarios": ("server(rate=0)",)},
+        {"scenarios": ("server(speed=40)",)},
+        {"scenarios": ("offline(rate=40)",)},
+        {"scenarios": ("cold_start(page_cache=hot)",)},
+        {"scenarios": ("server(",)},
+        {"rules": "mlcommons"},
         {"goal": "speed"},
         {"batches": ("0",)},
         {"batches": ("-1",)},
@@ -254,6 +262,53 @@ def test_official_asks_for_mlperfs_durations_and_counts() -> None:
     assert (effort.min_duration_s, effort.min_queries) == (600, 24_576 // 16)
     assert PROFILES["official"].effort("single_stream", "1").min_queries == 1024
     assert [profile.repeats for profile in PROFILES.values()] == [1, 5, 10]
+
+
+@pytest.mark.parametrize(
+    ("profile", "scenario", "batch", "queries"),
+    [
+        ("quick", "server(rate=40)", "8", 64),
+        ("standard", "server", "8", 2_048),
+        ("official", "multi_stream", "8", 662),
+        ("official", "cold_start(page_cache=cold)", "1", 1),
+        ("standard", "offline", "auto", 1_024),
+        ("quick", "offline", "8", 7),
+    ],
+)
+def test_counts_are_of_queries_where_a_percentile_is(profile: str, scenario: str, batch: str, queries: int) -> None:
+    assert PROFILES[profile].effort(scenario, batch).min_queries == queries
+
+
+def test_a_search_takes_longer_and_a_cold_start_has_no_window() -> None:
+    quick = PROFILES["quick"]
+    assert quick.item_s("server") == quick.item_s("offline") + 3 * quick.min_duration_s
+    assert quick.item_s("cold_start") == pytest.approx(quick.item_s("single_stream") - quick.min_duration_s)
+
+
+def test_scenarios_with_parameters_are_cases_of_their_own(shelves: Callable[..., None]) -> None:
+    shelves([backend("b", present())], [engine("e")])
+    found = expand(Selection(scenarios=("server(rate=40)", "server(rate=40.0)", "server", "cold_start")))
+    assert [case.scenario for case in found] == ["server(rate=40)", "server", "cold_start"]
+    assert [case.goal for case in found] == ["throughput", "throughput", "latency"]
+    assert found[0].id == "fake-project-b-e-fp32-server(rate=40)-b1"
+    assert Identity(**found[0].identity()).scenario == "server(rate=40)"
+
+
+def test_rules_are_identity_and_in_the_id_where_they_are_not_our_own(
+    shelves: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelves([backend("b", present())], [engine("e")])
+    monkeypatch.setattr(cases, "find_spec", lambda name: object() if name == "mlperf_loadgen" else None)
+    ours, theirs = (expand(dataclasses.replace(ONCE, rules=rules))[0] for rules in ("accelmark", "mlperf"))
+    assert (ours.id, theirs.id) == ("fake-project-b-e-fp32-offline-b1", "fake-project-b-e-fp32-offline-b1-mlperf")
+    assert Identity(**theirs.identity()).rules == "mlperf"
+    assert Identity(**ours.identity()).key != Identity(**theirs.identity()).key
+
+
+def test_rules_of_mlperf_need_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cases, "find_spec", lambda _name: None)
+    with pytest.raises(SelectionError, match=r"--rules mlperf needs MLPerf's LoadGen: pip install -e '.\[mlperf\]'"):
+        Selection(rules="mlperf")
 
 
 @given(st.text(max_size=200))

@@ -8,7 +8,7 @@ import pytest
 from results import claims, join
 from results.claims import BANDS, KINDS, Claim, band, judge_band, judge_price
 from results.cost import Pricing
-from results.record import Energy, Identity
+from results.record import Identity
 from results.store import Run
 from tests.fakes import records
 
@@ -106,16 +106,43 @@ def test_no_shared_workload_no_ratio(tmp_path: Path) -> None:
 def test_power_from_energy(tmp_path: Path) -> None:
     offline = next(i for i in CPU if i.scenario == "offline")
 
-    def powered(watts: float, identity: Identity, speed: float) -> dict[str, Any]:
+    def powered(watts: float, identity: Identity, speed: float, **changes: Any) -> dict[str, Any]:
         window = records.record(identity, speed=speed).window
         assert window is not None
-        joules = watts * window.duration_ns / 1e9
-        return {"energy": Energy(method="counter", scope="board", energy_j=joules, missing={"net_energy_j": "no idle"})}
+        return {"energy": records.energy(energy_j=watts * window.duration_ns / 1e9, **changes)}
 
     edge = on(offline, "edgetpu", "Edge TPU")
     rows = found(tmp_path, (offline, 1.0, powered(100.0, offline, 1.0)), (edge, 1.0, powered(2.0, edge, 1.0)))
     assert rows["Edge TPU"].answers["power"].found.startswith("0.0200x the CPU (very low), 2.00 W offline")
     assert rows["Edge TPU"].answers["power"].verdict == "holds"
+    doubtful = powered(2.0, edge, 1.0, power_valid=False, power_reasons=("too_few_readings",))
+    rows = found(tmp_path / "b", (offline, 1.0, powered(100.0, offline, 1.0)), (edge, 1.0, doubtful))
+    answer = rows["Edge TPU"].answers["power"]
+    assert (answer.found, answer.verdict) == ("", "undecided")
+    assert answer.reason == "power measured, but not to be believed: too_few_readings"
+
+
+def test_scenarios_and_load_generators_never_share_a_best(tmp_path: Path) -> None:
+    """A faster multi-stream, server or LoadGen run is another quantity."""
+    usual = [records.of(scenario, "resnet50") for scenario in ("single_stream", "offline")]
+    others = [records.of(scenario, "resnet50") for scenario in ("multi_stream", "server", "server(rate=5)")]
+    others += [identity.model_copy(update={"rules": "mlperf"}) for identity in usual]
+    alone = found(tmp_path / "a", *((identity, 1.0, {}) for identity in usual))
+    mixed = found(tmp_path / "b", *((identity, 1.0, {}) for identity in usual), *((i, 50.0, {}) for i in others))
+    for question in ("throughput", "latency"):
+        assert mixed["CPU"].answers[question] == alone["CPU"].answers[question]
+
+
+def test_the_cost_of_serving_is_a_servers_where_there_is_one(tmp_path: Path) -> None:
+    """Each client alone is cheap on the card, and serving is cheap on the processor."""
+    single, server = records.of("single_stream"), records.of("server")
+    made = [(single, 1.0, {}), (on(single, "cuda", "A100"), 2.0, {})]
+    pricing = Pricing(usd_per_hour=1.0)
+    assert found(tmp_path / "a", *made, pricing=pricing)["A100"].answers["best_use"].found.endswith("bound: kws")
+    made += [(server, 1.0, {}), (on(server, "cuda", "A100"), 0.5, {})]
+    rows = found(tmp_path / "b", *made, pricing=pricing)
+    assert rows["CPU"].answers["best_use"].found == "cheapest within the bound: kws"
+    assert rows["A100"].answers["best_use"].found == "cheapest within the bound: nothing"
 
 
 def test_best_use_is_what_it_is_cheapest_at(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from bench import cli, console, inventory, reading
 from tests.fakes.records import write_root
 
 ROOT = Path(__file__).parents[2]
+COMMANDS = ("doctor", "list", "report", "compare", "lint", "selfcheck")
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -35,12 +36,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_help_has_every_command_every_word_and_examples(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run(capsys, "--help")
     assert status == 0
-    for word in ("doctor", "list", "report", "compare", "examples:", "pytest bench/ --backend=cpu", *cli.GLOSSARY):
+    for word in (*COMMANDS, "examples:", "pytest bench/ --backend=cpu", *cli.GLOSSARY):
         assert word in out
     assert max(map(len, out.splitlines())) <= 120
 
 
-@pytest.mark.parametrize("command", ["doctor", "list", "report", "compare"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run(capsys, command, "--help")
     assert status == 0
@@ -59,7 +60,7 @@ def test_help_imports_no_heavy_library() -> None:
     [
         ((), "required"),
         (("nonsense",), "nonsense"),
-        (("list", "nonsense"), "there are: workloads, backends, engines, scenarios, profiles, exports"),
+        (("list", "nonsense"), "there are: workloads, backends, engines, meters, scenarios, profiles, exports"),
         (("doctor", "--parts", "no_such_package"), "no_such_package"),
         (("doctor", "--engine", "onnxruntim"), "onnxruntime"),
         (("report", "--format", "docx"), "html"),
@@ -84,6 +85,10 @@ def test_help_imports_no_heavy_library() -> None:
         (("compare", "yesterday", "latest"), "latest and previous are names too"),
         (("compare", "", "latest"), "latest and previous are names too"),
         (("compare", str(Path(__file__).parent), "latest"), "latest and previous are names too"),
+        (("lint", "--results", "/nowhere/at/all"), "/nowhere/at/all"),
+        (("selfcheck", "clokc"), "unknown check clokc (did you mean clock?)"),
+        (("selfcheck", "--pairs", "5"), "--pairs 5: fewer than 6 have no 95 % interval"),
+        (("selfcheck", "--workload", "resnet5"), "unknown workload resnet5 (did you mean resnet50"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_status_2(
@@ -189,8 +194,9 @@ def test_compare_finds_runs_by_their_place(root: Path, capsys: pytest.CaptureFix
 
 def test_compare_of_a_run_with_itself_finds_no_change(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(capsys, "compare", "latest", "latest", "--results", str(root))
-    assert " better " not in out
-    assert " worse " not in out
+    assert " no difference " in out
+    assert " faster " not in out
+    assert " slower " not in out
 
 
 def test_plain_tables_have_no_trailing_blanks_and_no_colours() -> None:

@@ -1,181 +1,238 @@
+"""How the host and a device were doing: from files to readings, and from readings to what a record says."""
+
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backends._host import Host
+from backends.contract import DeviceState
 from bench import conditions
-from bench.conditions import CpuTime
-from results.names import cleaned, is_name
-from results.record import Calibration, Conditions, Energy, Machine
+from bench.host import CpuTime, HostReader, HostReading
+from results.record import Calibration, Conditions
 
-Tree = Callable[[dict[str, str]], Path]
-
-XEON = """processor : 0
-model name : Intel(R) Xeon(R) Platinum 8275CL CPU @ 3.00GHz
-bogomips : {bogomips}
-
-processor : 1
-model name : Intel(R) Xeon(R) Platinum 8275CL CPU @ 3.00GHz
-"""
-MEMORY = "MemTotal:       {total} kB\nMemFree:  1 kB\nMemAvailable:    4000000 kB\n"
+S = 1_000_000_000
+NOTHING = DeviceState.unknown("there is no device")
+CPU = "sys/devices/system/cpu/cpu{}"
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Tree:
-    def write(files: dict[str, str]) -> Path:
-        shutil.rmtree(tmp_path)
-        for name, text in files.items():
-            path = tmp_path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        tmp_path.mkdir(exist_ok=True)
-        return tmp_path
-
-    return write
+@pytest.fixture(autouse=True)
+def two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 2})
 
 
-def host(bogomips: str = "5999.9", total: int = 8_000_000, **more: str) -> dict[str, str]:
-    files = {"proc/cpuinfo": XEON.format(bogomips=bogomips), "proc/meminfo": MEMORY.format(total=total)}
-    return {**files, **{key.replace("__", "/"): text for key, text in more.items()}}
+def tree(root: Path, files: dict[str, str]) -> Host:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return Host(root)
 
 
-def ec2(product: str = "c5.large", vendor: str = "Amazon EC2") -> dict[str, str]:
-    return {"sys/class/dmi/id/sys_vendor": vendor + "\n", "sys/class/dmi/id/product_name": product + "\n"}
+def stat(cpu0: str, cpu1: str = "9 9 9 9 9 9 9 9 9 9", cpu2: str = "0 0 0 0 0 0 0 0 0 0") -> dict[str, str]:
+    return {"proc/stat": f"cpu  1 1 1 1 1 1 1 1 1 1\ncpu0 {cpu0}\ncpu1 {cpu1}\ncpu2 {cpu2}\nintr 7 7 7 7 7 7 7 7 7 7\n"}
 
 
-def fingerprint(tree: Tree, files: dict[str, str]) -> str:
-    return str(conditions.machine(tree(files))["fingerprint"])
+def process(pid: int, parent: int, *ticks: int, name: str = "a) (b c") -> dict[str, str]:
+    """utime, stime, cutime, cstime are the fields 14 to 17 of proc(5)."""
+    return {
+        f"proc/{pid}/stat": f"{pid} ({name}) S {parent} 1 1 0 -1 4194304 1 1 1 1 {' '.join(map(str, ticks))} 20 0\n"
+    }
 
 
 def test_what_this_host_says_fits_a_record() -> None:
-    Machine.model_validate_json(json.dumps(conditions.machine()))
-    for moment in ("before", "during", "after"):
-        Conditions.model_validate_json(json.dumps(conditions.conditions(moment, CpuTime.now())))
+    reader = HostReader()
+    first, last = reader.read(), reader.read()
+    for found in (
+        conditions.at("before", last, None, reader.lasting(), NOTHING),
+        conditions.during([first, last], [(last.t_ns, NOTHING)], reader.lasting(), first.t_ns, last.t_ns),
+        conditions.at("after", last, first, reader.lasting(), NOTHING),
+    ):
+        Conditions.model_validate_json(json.dumps(found))
     for moment in ("before", "after"):
         Calibration.model_validate_json(json.dumps(conditions.calibrate(moment)))
 
 
-def test_an_empty_host_has_a_reason_for_everything(tree: Tree) -> None:
-    root = tree({})
-    found = conditions.conditions("before", None, root)
-    assert all(found[name] is None for name in found["missing"])
+def test_an_empty_host_has_a_reason_for_everything(tmp_path: Path) -> None:
+    reader = HostReader(Host(tmp_path))
+    found = conditions.at("before", reader.read(), None, reader.lasting(), DeviceState.unknown("no device"))
     assert set(found["missing"]) == set(found) - {"moment", "missing"}
+    assert all(found["missing"].values())
     Conditions.model_validate_json(json.dumps(found))
-    machine = Machine.model_validate_json(json.dumps(conditions.machine(root)))
-    assert "says nothing" in machine.missing["instance_type"]
 
 
-def test_the_fingerprint_survives_a_reboot(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = fingerprint(tree, host())
-    monkeypatch.setattr(conditions.platform, "node", lambda: "renamed")
-    monkeypatch.setattr(conditions.platform, "release", lambda: "9.9.9-updated")
-    assert fingerprint(tree, host(bogomips="6001.2", total=7_996_000, proc__loadavg="9 9 9 1/2 3")) == first
-
-
-def test_the_fingerprint_tells_machines_apart(tree: Tree) -> None:
-    other_cpu = {**host(), "proc/cpuinfo": "model name : AMD EPYC\n"}
-    small, large = {**host(), **ec2("c5.large")}, {**host(), **ec2("c5.xlarge")}
-    half_memory, one_core = host(total=4_000_000), {**host(), "sys/fs/cgroup/cpu.max": "100000 100000"}
-    prints = [fingerprint(tree, files) for files in (host(), other_cpu, small, large, half_memory, one_core)]
-    assert len(set(prints)) == len(prints)
-
-
-@pytest.mark.parametrize(
-    ("files", "expected", "reason"),
-    [
-        (ec2("c5.large"), "c5.large", None),
-        (ec2("u-6tb1.112xlarge"), "u-6tb1.112xlarge", None),
-        (ec2("HVM domU", "Xen"), None, "the firmware says Xen HVM domU"),
-        (ec2("Google Compute Engine", "Google"), None, "names no instance type"),
-        (ec2("Virtual Machine", "Microsoft Corporation"), None, "names no instance type"),
-        ({}, None, "the firmware says nothing"),
-    ],
-)
-def test_the_instance_type_is_what_the_firmware_says(
-    tree: Tree, files: dict[str, str], expected: str | None, reason: str | None
-) -> None:
-    machine = conditions.machine(tree(files))
-    assert machine["instance_type"] == expected
-    assert (reason is None) or reason in machine["missing"]["instance_type"]
-
-
-def test_a_containers_limits_are_what_can_be_used(tree: Tree) -> None:
-    limits = {"sys/fs/cgroup/cpu.max": "50000 100000\n", "sys/fs/cgroup/memory.max": "1073741824\n", ".dockerenv": ""}
-    machine = conditions.machine(tree({**host(), **limits}))
-    assert (machine["cores"], machine["memory_bytes"], machine["container"]) == (1, 1 << 30, "docker")
-
-
-def test_an_arm_board_is_named_by_its_device_tree(tree: Tree) -> None:
-    board = {"proc/cpuinfo": "processor\t: 0\nCPU part\t: 0xd08\n", "proc/device-tree/model": "Raspberry Pi 4 B\0"}
-    assert conditions.machine(tree(board))["cpu"] == "Raspberry Pi 4 B"
-
-
-def test_steal_is_a_share_of_the_time_between_two_readings(tree: Tree) -> None:
-    before = CpuTime(total=1000, steal=10)
-    root = tree({"proc/stat": "cpu  1000 50 100 20 10 5 5 60 999 999\ncpu0 1 1 1 1 1 1 1 1 0 0\n"})
-    assert CpuTime.now(root) == CpuTime(1250, 60)
-    assert conditions.conditions("during", before, root)["steal_percent"] == pytest.approx(20)
-
-
-def test_steal_that_goes_backwards_is_none_stolen(tree: Tree) -> None:
-    root = tree({"proc/stat": "cpu 1000 0 0 0 0 0 0 5\n"})
-    assert conditions.conditions("during", CpuTime(900, 10), root)["steal_percent"] == 0
-
-
-def test_sensors_are_read_in_their_units(tree: Tree) -> None:
-    root = tree(
+def test_sensors_are_read_in_their_units(tmp_path: Path) -> None:
+    host = tree(
+        tmp_path,
         {
             "proc/loadavg": "1.25 0.5 0.3 2/300 999\n",
-            "proc/meminfo": MEMORY.format(total=8_000_000),
-            "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "3000000\n",
-            "sys/devices/system/cpu/cpu1/cpufreq/scaling_cur_freq": "2000000\n",
+            "proc/meminfo": "MemTotal: 8000000 kB\nMemAvailable:    4000000 kB\n",
+            f"{CPU.format(0)}/cpufreq/scaling_cur_freq": "3000000\n",
+            f"{CPU.format(1)}/cpufreq/scaling_cur_freq": "9000000\n",
+            f"{CPU.format(2)}/cpufreq/scaling_cur_freq": "2000000\n",
+            f"{CPU.format(0)}/cpufreq/scaling_governor": "powersave\n",
+            f"{CPU.format(2)}/cpufreq/scaling_governor": "performance\n",
+            f"{CPU.format(0)}/thermal_throttle/core_throttle_count": "3\n",
+            f"{CPU.format(1)}/thermal_throttle/core_throttle_count": "50\n",
+            f"{CPU.format(2)}/thermal_throttle/package_throttle_count": "4\n",
             "sys/class/hwmon/hwmon0/name": "nvme\n",
             "sys/class/hwmon/hwmon0/temp1_input": "90000\n",
             "sys/class/hwmon/hwmon1/name": "k10temp\n",
             "sys/class/hwmon/hwmon1/temp1_input": "51500\n",
             "sys/class/thermal/thermal_zone0/type": "x86_pkg_temp\n",
             "sys/class/thermal/thermal_zone0/temp": "49000\n",
-        }
+        },
     )
-    found = conditions.conditions("before", None, root)
-    assert found["load_1m"] == 1.25
-    assert found["frequency_mhz"] == 2500
-    assert found["temperature_c"] == 51.5
-    assert found["memory_available_bytes"] == 4_096_000_000
-    assert set(found["missing"]) == {"steal_percent"}
+    reader = HostReader(host, clock=lambda: 7)
+    assert reader.read() == HostReading(7, None, 1.25, 2500, 51.5, 4_096_000_000)
+    assert reader.lasting()["governor"] == ("performance+powersave", reader.lasting()["governor"][1])
+    assert reader.lasting()["throttle_events"][0] == 7
+
+
+def test_processor_time_is_of_the_usable_processors(tmp_path: Path) -> None:
+    files = stat("100 1 10 500 20 2 3 30 99 99", cpu2="200 0 0 100 0 0 0 0 0 0") | process(os.getpid(), 1, 7, 3, 20, 10)
+    reading = HostReader(tree(tmp_path, files)).read()
+    assert reading.cpu == CpuTime(total=966, busy=316, steal=30, own=40)
+
+
+def test_descendants_are_ours_and_others_are_not(tmp_path: Path) -> None:
+    me = os.getpid()
+    files = stat("1 1 1 1 1 1 1 1") | process(me, 1, 1, 0, 0, 0)
+    files |= process(70001, me, 10, 0, 0, 0) | process(70002, 70001, 100, 0, 0, 0) | process(70003, 1, 1000, 0, 0, 0)
+    reader = HostReader(tree(tmp_path, files))
+    assert reader.read().cpu.own == 1  # type: ignore[union-attr]
+    reader.find_family()
+    assert reader.read().cpu.own == 111  # type: ignore[union-attr]
+
+
+def test_a_child_that_has_been_waited_for_still_counts(tmp_path: Path) -> None:
+    me = os.getpid()
+    host = tree(tmp_path, stat("1 1 1 1 1 1 1 1") | process(me, 1, 1, 0, 0, 0) | process(70001, me, 10, 5, 0, 0))
+    reader = HostReader(host)
+    reader.find_family()
+    alive = reader.read().cpu.own  # type: ignore[union-attr]
+    (tmp_path / "proc/70001/stat").unlink()
+    tree(tmp_path, process(me, 1, 1, 0, 10, 5))
+    assert reader.read().cpu.own == alive == 16  # type: ignore[union-attr]
+
+
+def reading(t_s: float, total: float, busy: float, own: float, steal: float = 0, **more: Any) -> HostReading:
+    return HostReading(round(t_s * S), CpuTime(total, busy, steal, own), **more)
+
+
+def test_other_load_is_busy_time_that_is_not_ours() -> None:
+    before, now = reading(1, 1000, 400, 100, 10), reading(3, 1400, 700, 300, 50)
+    found = conditions.at("after", now, before, {}, NOTHING)
+    assert found["other_cpu_percent"] == pytest.approx(100 * (300 - 200) / 400)
+    assert found["steal_percent"] == pytest.approx(10)
+
+
+def test_counting_by_ticks_never_gives_less_than_nothing() -> None:
+    found = conditions.at("after", reading(3, 1400, 590, 300, 5), reading(1, 1000, 400, 100, 10), {}, NOTHING)
+    assert (found["other_cpu_percent"], found["steal_percent"]) == (0, 0)
 
 
 @pytest.mark.parametrize(
-    ("files", "backend", "why"),
+    ("since", "why"),
     [
-        ({}, "cpu", "no RAPL domain under /sys/class/powercap"),
-        ({"sys/class/powercap/intel-rapl:0/energy_uj": "1\n"}, "cpu", "RAPL"),
-        ({}, "cuda", "no power meter of cuda"),
+        (None, "a share of time needs two readings"),
+        (reading(2.7, 1340, 0, 0), "0.3 s are too short for a share of clock ticks of 10 ms"),
+        (HostReading(0), "/proc/stat was not read at both ends"),
     ],
 )
-def test_energy_that_is_not_measured_says_why(tree: Tree, files: dict[str, str], backend: str, why: str) -> None:
-    energy = conditions.energy(backend, tree(files))
-    Energy.model_validate(energy)
-    assert all(why in reason for reason in energy["missing"].values())
+def test_a_share_that_cannot_be_told_says_why(since: HostReading | None, why: str) -> None:
+    found = conditions.at("before", reading(3, 1400, 590, 300), since, {}, NOTHING)
+    for name in ("other_cpu_percent", "steal_percent"):
+        assert (found[name], found["missing"][name]) == (None, why)
+
+
+def test_shares_of_the_window_are_interpolated_at_its_borders() -> None:
+    readings = [
+        reading(0, 0, 0, 0),
+        reading(1, 200, 100, 0),
+        reading(2, 400, 300, 0, 40),
+        reading(3, 600, 500, 200, 40),
+    ]
+    found = conditions.during(readings, [], {}, S // 2, round(2.5 * S))
+    assert found["other_cpu_percent"] == pytest.approx(100 * ((400 - 50) - 100) / 400)
+    assert found["steal_percent"] == pytest.approx(10)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.integers(1, 9))
+def test_a_constant_share_is_found_whatever_the_borders(start: float, share: float, step: int) -> None:
+    """A processor of which `share` is used by others."""
+    readings = [reading(t * step / 10, t * step * 10, share * t * step * 10, 0) for t in range(100)]
+    opened_ns = round(start * S)
+    found = conditions.during(readings, [], {}, opened_ns, opened_ns + 4 * S)
+    if found["other_cpu_percent"] is None:
+        assert opened_ns + 4 * S > readings[-1].t_ns
+    else:
+        assert found["other_cpu_percent"] == pytest.approx(100 * share, abs=1e-6)
+
+
+def test_during_the_window_it_is_the_worst_that_counts() -> None:
+    readings = [
+        HostReading(t * S, None, load, clock, heat, memory)
+        for t, (load, clock, heat, memory) in enumerate(
+            [(9.0, 100.0, 99.0, 1), (1.0, 3000.0, 50.0, 1000), (2.0, 2000.0, 70.0, 2001), (9.0, 100.0, 99.0, 1)]
+        )
+    ]
+    states = [
+        (S // 2, DeviceState(1.0, 99.0, ("outside",), 9, 1)),
+        (1 * S, DeviceState(1900.0, 60.0, ("b",), 0, 100)),
+        (2 * S, DeviceState(1800.0, 65.0, ("c", "a"), 2, 201)),
+    ]
+    found = conditions.during(readings, states, {}, round(0.9 * S), round(2.1 * S))
+    assert [found[name] for name in ("load_1m", "frequency_mhz", "temperature_c")] == [1.5, 2000, 70]
+    assert found["memory_available_bytes"] == 1500
+    assert [found[f"device_{name}"] for name in ("clock_mhz", "temperature_c", "other_users")] == [1800, 65, 2]
+    assert found["device_throttle_reasons"] == ["a", "b", "c"]
+    assert found["device_memory_used_bytes"] == 150
+
+
+def test_not_throttling_is_known_and_not_missing() -> None:
+    found = conditions.during([], [(1, DeviceState(throttle_reasons=()))], {}, 0, S)
+    assert found["device_throttle_reasons"] == []
+    assert "device_throttle_reasons" not in found["missing"]
+
+
+def test_a_window_between_two_readings_has_none() -> None:
+    found = conditions.during([reading(0, 0, 0, 0, load_1m=1.0), reading(1, 1, 1, 1, load_1m=1.0)], [], {}, 1, S // 10)
+    for name in ("load_1m", "memory_available_bytes", "device_clock_mhz"):
+        assert found["missing"][name] == "no reading fell into the window of 0.1 s"
+
+
+def test_what_a_reading_lacks_has_the_reason_of_the_field() -> None:
+    found = conditions.during([HostReading(5)], [(5, NOTHING)], {}, 0, 10)
+    assert found["missing"]["frequency_mhz"] == "no cpufreq: the kernel or the hypervisor hides it"
+    assert found["missing"]["device_clock_mhz"] == "there is no device"
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_the_time_of_a_child_is_ours_once_it_is_found(found: bool) -> None:
+    reader = HostReader()
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as spinner:
+        if found:
+            reader.find_family()
+        first, deadline = reader.read(), time.monotonic() + 60
+        while reader._own(spinner.pid) < 50 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        last = reader.read()
+        spinner.kill()
+    assert first.cpu is not None
+    assert last.cpu is not None
+    assert (last.cpu.own - first.cpu.own > 40) is found
 
 
 def test_the_kernel_does_the_same_work_each_time() -> None:
     first, second = conditions.calibrate("before"), conditions.calibrate("after")
     assert set(first) == {"moment", "integer_ns", "sgemm_ns", "memcpy_ns"}
     assert all(value > 0 for name, value in second.items() if name != "moment")
-
-
-@given(st.text(max_size=300))
-def test_any_text_becomes_a_name(text: str) -> None:
-    assert is_name(cleaned(text))
-
-
-def test_a_good_name_stays_as_it_is() -> None:
-    assert cleaned("Intel(R) Xeon(R) CPU @ 2.20GHz") == "Intel(R) Xeon(R) CPU @ 2.20GHz"
-    assert cleaned("  <script>") == "script>"

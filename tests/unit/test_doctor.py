@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from backends.contract import Device
 from bench import doctor
 from bench.doctor import Finding
+from bench.inventory import metered
+from tests.fakes import fake_meters
 
 FAKES = ("tests.fakes",)
 
@@ -116,3 +119,25 @@ def test_a_foreign_package_is_told_from_the_vendors_by_its_files(name: str, tmp_
     file.parent.mkdir(parents=True)
     file.touch()
     assert list(doctor.packages([installed])) == []
+
+
+def test_every_meter_is_a_row_that_says_what_it_reads_or_why_not() -> None:
+    rows = [one for one in doctor.examine(compute=False, engines=()) if one.kind == "meter"]
+    assert {one.name.partition(" ")[0] for one in rows} >= {"rapl", "nvml", "hwmon", "csv"}
+    assert all(one.detail for one in rows)
+    assert not any(one.is_fault for one in rows)
+
+
+@pytest.mark.parametrize(("state", "fault"), [("no_permission", False), ("broken", True), ("absent", False)])
+def test_a_meter_for_root_only_is_no_fault(state: str, fault: bool) -> None:
+    assert Finding("meter", "rapl", state, "why").is_fault is fault
+    assert Finding("backend", "cuda", "no_permission", "why").is_fault
+
+
+def test_of_several_answers_the_one_that_tells_most_is_shown() -> None:
+    clock = fake_meters.Clock()
+    devices = [Device("cpu", "a processor", {}), fake_meters.DEVICE]
+    assert metered(fake_meters.counter(clock), devices).reason == "Fake 1"
+    assert metered(fake_meters.counter(clock), devices[:1]).reason == "it reads fakes"
+    assert metered(fake_meters.failing(clock, "permission"), devices).state == "no_permission"
+    assert metered(fake_meters.counter(clock), []).reason == "no device is here"

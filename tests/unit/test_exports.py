@@ -18,6 +18,7 @@ from results.exports import csv as csv_export
 from results.exports import md
 from results.join import Table
 from results.metrics import METRICS
+from tests.fakes import showcase
 from tests.fakes.records import HOSTILE_TEXT, write_root
 
 
@@ -25,6 +26,14 @@ from tests.fakes.records import HOSTILE_TEXT, write_root
 def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
     root = tmp_path_factory.mktemp("runs")
     write_root(root, identities=64, runs=1, repeats=2)
+    return join.table(root, Pricing())
+
+
+@pytest.fixture(scope="module")
+def every(tmp_path_factory: pytest.TempPathFactory) -> Table:
+    """Every scenario, LoadGen, energy, notes."""
+    root = tmp_path_factory.mktemp("showcase")
+    showcase.write(root, repeats=2)
     return join.table(root, Pricing())
 
 
@@ -61,6 +70,34 @@ def test_csv_says_why_a_number_is_missing(table: Table) -> None:
         missing = json.loads(row["missing"])
         for metric in METRICS:
             assert row[metric.key] or missing[metric.key], metric.key
+
+
+def test_whatever_is_empty_in_a_csv_says_why(every: Table) -> None:
+    """The ends of an interval, the unit of a quality and an instance type too; a text that is empty says it all."""
+    texts = ("reason", "remedy", "stderr_tail", "options", "members", "power_reasons", "bounds")
+    for row in read_csv(exports.render("csv", every)):
+        empty = {name for name, value in row.items() if value == "" and name not in texts}
+        assert empty <= json.loads(row["missing"]).keys()
+
+
+def test_csv_has_what_schema_2_brought(every: Table) -> None:
+    rows = read_csv(exports.render("csv", every))
+    found = {(row["workload"], row["scenario"], row["engine"], row["rules"]): row for row in rows}
+    server = found["kws", "server", "onnxruntime", "accelmark"]
+    assert server["load_bound"] == "p99 <= 10 ms"
+    assert float(server["offered_per_s"]) > 1000
+    assert (server["bounds_met"], server["usd_is_floor"]) == ("true", "false")
+    assert (server["power_valid"], server["energy_meter"], server["energy_scope"]) == ("true", "rapl", "package")
+    assert float(server["power_w"]) == pytest.approx(35.0)
+    driven = found["kws", "single_stream", "onnxruntime", "mlperf"]
+    assert (driven["loadgen"], driven["official"]) == ("VALID", "false")
+    assert float(driven["early_p90_ns"]) > float(driven["latency_p50_ns"])
+    cold = found["kws", "cold_start(page_cache=cold)", "openvino", "accelmark"]
+    assert float(cold["page_cache_share"]) == pytest.approx(0.02)
+    assert float(cold["steady_ns"]) > float(cold["cold_start_ns"]) > float(cold["import_ns"])
+    multi = found["kws", "multi_stream", "onnxruntime", "accelmark"]
+    assert (multi["power_valid"], multi["power_reasons"]) == ("false", "too_few_readings")
+    assert found["my-model", "single_stream", "onnxruntime", "accelmark"]["achieved_flops_per_s"] == ""
 
 
 def test_csv_names_carry_units(table: Table) -> None:
@@ -126,6 +163,17 @@ def test_markdown_has_a_table_per_scenario_with_units(table: Table) -> None:
     assert "Not measured" in text
 
 
+def test_markdown_of_every_scenario_keeps_them_apart_and_labels_notes(every: Table) -> None:
+    text = exports.render("md", every)
+    titles = [line for line in text.splitlines() if line.startswith("## ")]
+    assert [title.split(":")[0] for title in titles] == [
+        "## Single stream", "## Multi-stream", "## Server", "## Offline", "## Cold start",
+    ]  # fmt: skip
+    assert "valid (LoadGen: VALID, host bound, not official)" in text
+    assert "| Power (W) |" in text
+    assert re.search(r"~~35\.0~~", text)
+
+
 def test_markdown_names_what_was_not_measured_and_its_place_once(table: Table) -> None:
     gaps = exports.render("md", table).partition("## Not measured")[2].strip().splitlines()
     assert gaps
@@ -144,7 +192,7 @@ def test_markdown_rows_have_as_many_cells_as_their_head(table: Table) -> None:
 
 def test_markdown_numbers_its_reasons(table: Table) -> None:
     text = exports.render("md", table)
-    numbers = {int(part.split(")")[0]) for part in text.split("n/a (")[1:]}
+    numbers = {int(number) for number in re.findall(r"(?:n/a \(|\(note )(\d+)\)", text)}
     notes = [line for line in text.splitlines() if line.split(". ")[0].isdigit()]
     assert numbers == set(range(1, len(notes) + 1))
 

@@ -14,8 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.contract import Session
-from bench import measure, queries
-from bench.measure import WARMUP_BLOCKS, Enough, Steady, interval_level, latency_level, offline, settled, single_stream
+from bench import queries
+from bench.measure import (
+    WARMUP_BLOCKS,
+    Enough,
+    Steady,
+    interval_level,
+    latency_level,
+    multi_stream,
+    offline,
+    settled,
+    single_stream,
+)
 from bench.protocol import Effort
 
 MS = 1_000_000
@@ -267,6 +277,78 @@ def test_a_load_that_is_given_up_leaves_nothing_under_way():
     assert gc.isenabled()
 
 
+# --- multi_stream
+
+
+class Rounds(Overlapping):
+    """As `Overlapping`, for queries of 8 runs each: nothing completes before as many as can are under way."""
+
+    def serve(self):
+        at_once = min(self.inflight, 8)
+        while True:
+            for _ in range(at_once):
+                self.arrived.acquire()
+            while self.under_way:
+                with self.lock:
+                    end_ns, number, values, done = heapq.heappop(self.under_way)
+                self.clock.now_ns = max(self.clock.now_ns, end_ns)
+                if number == self.fail_at:
+                    done(None, RuntimeError("device lost"))
+                    return
+                last = not self.under_way and number % 8 == 7
+                for _ in range(8 - at_once if last else 0):
+                    self.arrived.acquire()
+                done(values, None)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4, 8])
+def test_a_query_of_multi_stream_takes_as_long_as_all_its_runs(parts):
+    clock = Clock()
+    session = Programmed(clock, itertools.repeat(3 * MS))
+    timed = once(multi_stream, session, feeds(parts), effort(0.1, 10, 1), clock)
+    assert set(timed.samples) == {parts * 3 * MS}
+    assert len(session.asked) == parts * len(timed.samples)
+
+
+@pytest.mark.parametrize(("inflight", "rounds"), [(2, 4), (3, 3), (4, 2), (8, 1), (20, 1)])
+def test_runs_of_a_query_overlap_as_far_as_the_session_lets(inflight, rounds):
+    clock = Clock()
+    session = Rounds(clock, lambda _number: 4 * MS, inflight)
+    timed = once(multi_stream, session, feeds(8), effort(0.1, 5, 1), clock)
+    assert set(timed.samples) == {rounds * 4 * MS}
+    assert session.most == min(inflight, 8)
+
+
+@pytest.mark.parametrize("fail_at", [0, 5, 17])
+def test_an_error_in_a_run_of_a_query_is_raised(fail_at):
+    clock = Clock()
+    session = Rounds(clock, lambda _number: MS, 2)
+    session.fail_at = fail_at
+    with pytest.raises(RuntimeError, match="device lost"):
+        once(multi_stream, session, feeds(8), effort(10, 1, 20), clock)
+
+
+@pytest.mark.parametrize("inflight", [1, 3])
+def test_each_part_of_a_query_is_a_chain_of_its_own(inflight):
+    """Four parts that begin at 0, 10, 20, 30; each run adds one and feeds the next, three steps long."""
+
+    class Adding(Session):
+        def __init__(self):
+            self.inflight, self.asked = inflight, []
+
+        def run(self, values):
+            self.asked.append(int(values["x"][0, 0]))
+            return {"y": values["x"] + 1}
+
+    session = Adding()
+    made = [{"x": np.array([[10 * i]])} for i in range(4)]
+    parts = [queries.feed(made, {"y": "x"}, 3, start) for start in range(4)]
+    once(multi_stream, session, parts, effort(0, 4, 5))
+    session.close()
+    asked = [sorted(session.asked[i : i + 4]) for i in range(0, 16, 4)]
+    assert asked == [[0, 10, 20, 30], [1, 11, 21, 31], [2, 12, 22, 32], [0, 10, 20, 30]]
+
+
 # --- warming up
 
 
@@ -350,8 +432,3 @@ def test_the_samples_take_no_more_than_nine_bytes_each():
     assert len(timed.samples) == 200_000
     _address, _count = timed.samples.buffer_info()
     assert timed.samples.__sizeof__() / len(timed.samples) < 9
-
-
-def test_drivers_take_a_level_of_their_own_samples():
-    assert measure.DRIVERS["single_stream"].level([3, 1, 2], 100) == 2
-    assert measure.DRIVERS["offline"].level([3, 1, 2], 120) == 40

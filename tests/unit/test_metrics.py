@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from results.metrics import BY_KEY, METRICS, PHASES, look
-from results.record import Energy, Phases, Summary
+from results.metrics import BY_KEY, METRICS, PHASES, figure_of, look
+from results.record import Phases, Summary
 from results.stats import summarise
 from tests.fakes import records
 
@@ -47,21 +47,56 @@ def test_every_metric_has_a_value_or_a_reason_on_every_record(metric: object) ->
 def test_reasons_come_from_where_the_gap_is() -> None:
     made = records.record(queries=10)
     summary = summarise(made, records.samples(made.identity, 10))
-    assert look(BY_KEY["latency_p99_ns"], made, summary) == (None, "10 queries; p99 needs 662")
+    assert look(BY_KEY["latency_p99_ns"], made, summary) == (None, "10 queries; p99 needs 1000")
     assert look(BY_KEY["quality"], made, summary) == (None, "random weights: quality is not measurable")
     assert look(BY_KEY["energy_j"], made, summary) == (None, records.NO_METER)
 
 
 def test_derived_from_a_repeat() -> None:
-    phases = Phases.model_validate({name: number for number, name in enumerate(PHASES, 1)})
-    energy = Energy(method="counter", scope="package", energy_j=30.0, missing={"net_energy_j": "no idle reading"})
+    phases = phases_of(start_ns=1, build_ns=2, import_ns=3, load_ns=4, compile_ns=5, first_run_ns=6)
+    energy = records.energy(energy_j=30.0, net_energy_j=None, missing={"net_energy_j": "no idle reading"})
     made = records.record(queries=100, phases=phases, energy=energy)
-    assert look(BY_KEY["cold_start_ns"], made, None) == (15.0, "")
+    assert made.window is not None
+    assert look(BY_KEY["cold_start_ns"], made, None) == (19.0, "")
     assert look(BY_KEY["energy_j"], made, None) == (pytest.approx(0.3), "")
     assert look(BY_KEY["net_energy_j"], made, None) == (None, "no idle reading")
-    gap = made.model_copy(update={"phases": Phases.model_validate({
-        **phases.model_dump(), "build_ns": None, "missing": {"build_ns": "built by another process"}})})  # fmt: skip
-    assert look(BY_KEY["cold_start_ns"], gap, None) == (None, "build_ns: built by another process")
+    assert look(BY_KEY["power_w"], made, None) == (pytest.approx(30e9 / made.window.duration_ns), "")
+
+
+def phases_of(**values: int | None) -> Phases:
+    every = {**dict.fromkeys((*PHASES, "build_ns", "steady_ns", "page_cache_share")), **values}
+    return Phases.model_validate({**every, "missing": {name: f"no {name}" for name, v in every.items() if v is None}})
+
+
+def test_a_phase_that_another_one_holds_leaves_no_gap_in_a_cold_start() -> None:
+    """An engine that loads and compiles in one call; a record of schema 1, whose load held the import."""
+    for held in ("import_ns", "load_ns"):
+        made = records.record(phases=phases_of(**{**dict.fromkeys(PHASES, 10), held: None}))
+        assert look(BY_KEY["cold_start_ns"], made, None) == (40.0, "")
+    for lost in ("start_ns", "compile_ns", "first_run_ns"):
+        made = records.record(phases=phases_of(**{**dict.fromkeys(PHASES, 10), lost: None}))
+        assert look(BY_KEY["cold_start_ns"], made, None) == (None, f"{lost}: no {lost}")
+
+
+def test_a_cold_start_is_as_long_as_it_took_whatever_its_phases_say() -> None:
+    made = records.record(records.of("cold_start"))
+    assert made.window is not None
+    assert look(BY_KEY["cold_start_ns"], made, None) == (float(made.window.duration_ns), "")
+
+
+@pytest.mark.parametrize(
+    ("scenario", "goal", "figure"),
+    [
+        ("single_stream", "throughput", "latency_p50_ns"), ("offline", "latency", "throughput_per_s"),
+        ("server", "throughput", "throughput_per_s"), ("server(rate=40)", "throughput", "latency_p99_ns"),
+        ("cold_start(page_cache=cold)", "latency", "cold_start_ns"),
+        ("multi_stream", "latency", "latency_p50_ns"), ("bursts", "latency", "latency_p50_ns"),
+    ],
+)  # fmt: skip
+def test_the_scenario_says_what_is_compared_and_not_what_was_compiled_for(
+    scenario: str, goal: str, figure: str
+) -> None:
+    assert figure_of(scenario, goal) == figure
 
 
 def test_shown() -> None:

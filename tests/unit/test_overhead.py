@@ -8,9 +8,8 @@ from bench import overhead
 
 
 def test_both_sides_hold_the_samples_and_the_table_has_all_its_figures(capsys):
-    assert overhead.main(["--rounds", "2", "--count", "200000"]) == 0
+    assert overhead.main(["--count", "200000"]) == 0
     printed = capsys.readouterr().out
-    assert re.search(r"min +bare +\d+ ns +harness +\d+ ns +more +-?\d+ ns", printed)
     figures = {side: float(size) for side, size in re.findall(r"(worker|pytest|at once) +([\d.]+) bytes", printed)}
     assert set(figures) == {"worker", "pytest", "at once"}
     assert figures["at once"] == max(figures["worker"], figures["pytest"])

@@ -25,12 +25,12 @@ def test_fewer_examples_may_be_asked_for():
     assert quality.evaluate(FakeGraded(), Exact(), 1, 100)["n"] == 100
 
 
-def test_random_weights_have_no_quality_and_are_not_run_for_it():
+def test_a_workload_without_labels_has_no_quality_and_is_not_run_for_it():
     class Never(Session):
         def run(self, values):
             raise AssertionError
 
-    with pytest.raises(Unsupported, match="fake-project has random weights: quality is not measurable"):
+    with pytest.raises(Unsupported, match="fake-project has no labels to grade answers by: quality is not measurable"):
         quality.evaluate(FakeProject(), Never(), 1, 1000)
 
 

@@ -1,33 +1,83 @@
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from results import store
-from results.log import payloads
-from results.record import Conditions, Identity, Phases, Record, Strict
+from results import log, store, upgrade
+from results.record import Conditions, Identity, Phases, Record
 from results.store import Problem
+from results.strict import Explained, Strict
 from tests.fakes import records
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "record-v1.log"
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
 
-def test_records_written_by_version_1_still_load() -> None:
-    """The file was written once, with schema 1, and is never written again."""
+@pytest.fixture
+def version_1(tmp_path: Path) -> list[store.Entry]:
+    """Files written once, by the last accelmark with schema 1, and never written again."""
+    shutil.copyfile(GOLDEN / "record-v1.log", tmp_path / store.RECORDS)
+    shutil.copyfile(GOLDEN / "summary-v1.log", tmp_path / store.SUMMARIES)
     problems: list[Problem] = []
-    found = [record for _, record in store._models(GOLDEN, Record, payloads(GOLDEN, problems), problems)]
+    found = list(store.read(tmp_path, problems))
     assert problems == []
+    return found
+
+
+def test_records_written_by_version_1_still_load(version_1: list[store.Entry]) -> None:
+    found = [record for record, _ in version_1]
     assert [record.status for record in found] == ["ok", "ok", "absent", "unsupported", "failed"]
-    assert [record.identity.key for record in found] == [
-        "50ebc973bbbc5151", "4e626e6b81a58bc3", "22ab40a2982bad86", "41fc428418cf4c91", "442f56c63cb88150",
-    ]  # fmt: skip
+    assert [record.identity for record in found[:2]] == [
+        records.identities(1)[0],
+        next(i for i in records.identities(24) if (i.workload, i.scenario) == ("digits-small", "offline")),
+    ]
     first = found[0]
     assert first.window is not None
-    assert (first.identity.workload, first.window.queries, first.card.flops) == ("resnet50", 1000, 8_178_000_000)
+    assert first.phases is not None
+    assert (first.window.queries, first.window.query_samples) == (1000, 1)
+    assert (first.card.flops, first.identity.rules) == (8_178_000_000, "accelmark")
+    assert first.phases.missing == {
+        "import_ns": "recorded before schema 2: load_ns holds the import too",
+        "steady_ns": upgrade.BEFORE_2,
+        "page_cache_share": upgrade.BEFORE_2,
+    }
+
+
+def test_summaries_written_by_version_1_still_load(version_1: list[store.Entry]) -> None:
+    (single, offline) = (summary for _, summary in version_1 if summary)
+    assert (single.latency_p50_ns, single.latency_p99_ns, single.verdict) == (136_195_732, 203_145_143, "valid")
+    assert offline.throughput_per_s == pytest.approx(63_851.7, abs=0.1)
+    assert single.missing["early_p99_ns"] == "not derived under the rules of version 1"
+
+
+def test_an_upgrade_guesses_no_number(version_1: list[store.Entry]) -> None:
+    """Whatever schema 2 added is None with its reason."""
+    for record, _ in version_1[:2]:
+        for section in (record.context.machine, *record.context.conditions, record.evidence, record.energy):
+            assert isinstance(section, Explained)
+            assert upgrade.BEFORE_2 in section.missing.values()
+            for name, reason in section.missing.items():
+                assert getattr(section, name) is None, name
+                assert reason
+
+
+@given(cut=st.sampled_from(("context", "window", "phases", "evidence", "energy")), value=st.sampled_from((1, "x", [1])))
+def test_what_is_no_whole_record_of_schema_1_is_one_line(
+    tmp_path_factory: pytest.TempPathFactory, cut: str, value: object
+) -> None:
+    folder = tmp_path_factory.mktemp("root")
+    payload = json.loads((GOLDEN / "record-v1.log").read_bytes().split(b" ", 2)[2].split(b"\n")[0])
+    (folder / store.RECORDS).write_bytes(log.frame(json.dumps({**payload, cut: value}).encode()))
+    problems: list[Problem] = []
+    assert list(store.read(folder, problems)) == []
+    assert len(problems) == 1
 
 
 def test_a_record_survives_the_way_to_disk_and_back() -> None:
@@ -41,7 +91,7 @@ def test_a_record_survives_the_way_to_disk_and_back() -> None:
     [
         ({"window": None}, "status ok without a timed window"),
         ({"status": "failed"}, "status failed without a reason"),
-        ({"schema_version": 2}, "schema_version"),
+        ({"schema_version": 1}, "schema_version"),
         ({"surplus": 1}, "surplus"),
         ({"record_id": "<b>"}, "record_id"),
     ],
@@ -52,7 +102,7 @@ def test_what_is_no_record(values: dict[str, Any], words: str) -> None:
 
 
 def test_every_gap_needs_a_reason() -> None:
-    with pytest.raises(ValidationError, match="build_ns, load_ns, compile_ns, first_run_ns is null without a reason"):
+    with pytest.raises(ValidationError, match=r"build_ns, import_ns, load_ns, .* is null without a reason"):
         Phases(start_ns=1)
     with pytest.raises(ValidationError, match="frequency_mhz"):
         Conditions.model_validate({"moment": "before", "load_1m": 0.1})
@@ -74,9 +124,10 @@ def test_every_stored_number_has_its_unit_in_its_name() -> None:
     units = ("_ns", "_s", "_ms", "_bytes", "_per_s", "_usd", "_j", "_w", "_mhz", "_c", "_percent", "_1m")
     plain = {
         "flops", "parameters", "distinct_inputs", "percentile", "floor", "cores", "schema_version", "rules_version",
-        "seed", "repeat", "order", "batch", "batch_chosen", "queries", "warmup_queries", "n", "identity_hits", "value",
-        "standard_error", "share", "drift", "outliers_mild", "outliers_severe", "centred_cosine_min", "cosine_required",
-        "relative_error_max", "relative_error_allowed",
+        "seed", "repeat", "order", "batch_chosen", "queries", "query_samples", "warmup_queries", "n", "identity_hits",
+        "value", "standard_error", "share", "page_cache_share", "drift", "outliers_mild", "outliers_severe",
+        "centred_cosine_min", "cosine_required", "relative_error_max", "relative_error_allowed", "over", "attempts",
+        "ratio", "low", "high", "pairs", "readings", "device_other_users", "throttle_events", "cpu_limit_cores",
     }  # fmt: skip
     for model in _models_of(Strict):
         for name, field in model.model_fields.items():

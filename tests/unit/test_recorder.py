@@ -8,17 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.contract import Presence
-from bench import parts
+from backends.contract import DeviceState, Presence
+from bench import conditions, parts
 from bench import recorder as recorder_module
 from bench.cases import Case, Item
-from bench.conditions import conditions
+from bench.host import HostReader
 from bench.recorder import Recorder, Surroundings
 from bench.supervisor import Outcome
+from results.energy import Series, account
 from results.store import StoreError, read
 from workloads.contract import Workload
 
-AROUND = Surroundings((conditions("before"),), ({"moment": "before", "integer_ns": 1, "sgemm_ns": 1, "memcpy_ns": 1},))
+HOST = HostReader()
+BEFORE = conditions.at("before", HOST.read(), None, HOST.lasting(), DeviceState.unknown("no device"))
+AROUND = Surroundings((BEFORE,), ({"moment": "before", "integer_ns": 1, "sgemm_ns": 1, "memcpy_ns": 1},))
 SAMPLES = [2_000_000, 3_000_000, 5_000_000]
 
 
@@ -37,7 +40,7 @@ def result(**window: Any) -> dict[str, Any]:
             "started_utc": "2026-11-22T07:00:00.000+00:00",
             "duration_ns": 10_000_000,
             "queries": 3,
-            "batch": 1,
+            "query_samples": 1,
             "samples_kind": "latency_ns",
             "samples_file": "whatever the worker said",
             "warmup_queries": 1,
@@ -45,13 +48,16 @@ def result(**window: Any) -> dict[str, Any]:
             "warmup_stable": True,
             **window,
         },
-        "phases": {"start_ns": 1, "build_ns": 1, "load_ns": 1, "compile_ns": 1, "first_run_ns": 1},
+        "phases": {
+            **dict.fromkeys(("start_ns", "build_ns", "import_ns", "load_ns", "compile_ns", "first_run_ns"), 1),
+            "missing": dict.fromkeys(("steady_ns", "page_cache_share"), "only cold_start measures it"),
+        },
         "evidence": {
             "outputs": outputs,
             "quality": None,
             "placement": {"device": "d", "share": 1.0, "proof": "it says so"},
             "peak_memory_bytes": 1,
-            "missing": {"quality": "random weights"},
+            "missing": dict.fromkeys(("quality", "timed_outputs", "same_input", "stages"), "not in this test"),
         },
         "settings": {"threads": 1},
         "versions": {"e": "1.0"},
@@ -189,3 +195,68 @@ def test_what_cannot_be_kept_is_not_passed_over(
     monkeypatch.setattr(recorder.run, "append", full)
     with pytest.raises(StoreError):
         recorder.keep(item, Outcome("failed", "check", "boom"), AROUND)
+
+
+LOAD = {
+    "bound_ms": 5.0, "percentile": 99.0, "offered_per_s": 100.0, "issued_per_s": 99.9, "lag_p99_ns": 1, "lag_max_ns": 2,
+    "over": 0, "searched": True, "attempts": 1, "probes": [{"rate_per_s": 50.0, "queries": 9, "over": 0, "met": True}],
+}  # fmt: skip
+LOADGEN = {"version": "6.0", "valid": True, "official": False, "logs": "wherever", "results": {"result_qps": 1.5}}
+
+
+def test_how_queries_were_offered_is_stored_where_the_worker_says_it(
+    recorder: Recorder, item: Item, write: Write
+) -> None:
+    write(SAMPLES)
+    told = {**result(), "load": LOAD, "loadgen": LOADGEN}
+    record = recorder.keep(item, Outcome("ok", "finish", result=told), AROUND).record
+    assert record.load is not None
+    assert record.load.probes[0].rate_per_s == 50
+    assert record.loadgen is not None
+    assert record.loadgen.logs == f"samples/{record.record_id}.loadgen"
+
+
+def test_what_the_scenario_does_not_have_is_not_stored(recorder: Recorder, item: Item, write: Write) -> None:
+    write(SAMPLES)
+    told = {**result(), "load": None, "loadgen": None}
+    record = recorder.keep(item, Outcome("ok", "finish", result=told), AROUND).record
+    assert (record.status, record.load, record.loadgen) == ("ok", None, None)
+
+
+READINGS = "meter,quantity,scope,t_ns,value\np,power_w,board,0,50.0\n"
+ENERGY = account(
+    [Series("p", "power_w", "board", [(t, 50.0) for t in range(0, 10**10, 10**8)])], {}, {}, 10**8, 9 * 10**9
+)
+METERED = dataclasses.replace(AROUND, energy=ENERGY.model_dump(mode="json"), power_readings=READINGS)
+
+
+def test_energy_is_stored_with_its_readings_beside_the_samples(
+    recorder: Recorder, item: Item, write: Write, tmp_path: Path
+) -> None:
+    write(SAMPLES)
+    record = recorder.keep(item, Outcome("ok", "finish", result=result()), METERED).record
+    energy = record.energy
+    assert energy is not None
+    assert (energy.energy_j, energy.readings_file) == (ENERGY.energy_j, f"samples/{record.record_id}.power.csv")
+    assert "readings_file" not in energy.missing
+    assert (tmp_path / recorder.run_id / energy.readings_file).read_text() == READINGS
+
+
+def test_without_readings_there_is_no_file_and_a_reason(recorder: Recorder, item: Item, write: Write) -> None:
+    write(SAMPLES)
+    none = account([], {}, {"rapl": "not here"}, 0, 1).model_dump(mode="json")
+    around = dataclasses.replace(AROUND, energy=none)
+    energy = recorder.keep(item, Outcome("ok", "finish", result=result()), around).record.energy
+    assert energy is not None
+    assert (energy.readings_file, energy.missing["energy_j"]) == (None, "rapl: not here")
+
+
+def test_an_item_without_figures_leaves_no_files(recorder: Recorder, item: Item, write: Write) -> None:
+    write(SAMPLES)
+    logs = recorder.samples_path(item).with_suffix(".loadgen")
+    logs.mkdir()
+    (logs / "mlperf_log_detail.txt").write_text("...")
+    other = recorder.samples_path(dataclasses.replace(item, order=70))
+    other.write_bytes(b"")
+    recorder.keep(item, Outcome("ok", "finish", result=result(queries=4)), METERED)
+    assert list(logs.parent.iterdir()) == [other]

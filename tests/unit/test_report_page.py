@@ -156,7 +156,8 @@ def test_every_missing_value_has_a_footnote_with_its_reason(table: Table) -> Non
     for cell in cells:
         assert cell.text or cell.note is not None
         assert cell.note is None or notes[cell.note - 1]
-    assert any("power" in text for text in notes)
+    number = 1 + notes.index("energy and power: no power meter on this machine")
+    assert all(f"Energy and power are not measured (note {number})" in sheet.caption for sheet in shown)
     assert not [cell for cell in cells if cell.text in ("0", "nan", "None")]
 
 
@@ -204,7 +205,8 @@ def test_default_baseline_is_the_best_fp32_engine_of_each_group(two_machines: Ta
 def test_ratio_is_above_one_for_faster_whichever_way_the_metric_runs() -> None:
     def line(goal: str, value: float) -> Line:
         key = "latency_p50_ns" if goal == "latency" else "throughput_per_s"
-        return Line("r", {"goal": goal, key: value}, "", "")
+        scenario = "single_stream" if goal == "latency" else "offline"
+        return Line("r", {"scenario": scenario, "goal": goal, key: value}, "", "")
 
     assert ratio(line("latency", 5.0), line("latency", 10.0)) == 2
     assert ratio(line("throughput", 10.0), line("throughput", 5.0)) == 2
@@ -250,6 +252,16 @@ def test_a_row_measured_with_options_is_measured_again_with_them(tmp_path: Path)
         run.append(record(identity, status="failed"))
     (line,) = lines(join.table(tmp_path))
     assert details.command(line).endswith(" --profile=standard --option='note=a b' --option=threads=2")
+
+
+@pytest.mark.parametrize("words", ["--model net.onnx", "--bound=5@99 --scenario server"])
+def test_what_no_identity_holds_is_measured_again_in_the_runs_own_words(tmp_path: Path, words: str) -> None:
+    made = record(identities(1)[0], status="failed")
+    context = made.context.model_copy(update={"command": f"pytest bench/ {words}"})
+    with Run.open(tmp_path, made.context.run_id) as run:
+        run.append(made.model_copy(update={"context": context}))
+    (line,) = lines(join.table(tmp_path))
+    assert details.command(line) == f"pytest bench/ {words}"
 
 
 def test_shared_values_are_embedded_once(html: str) -> None:
@@ -307,7 +319,8 @@ def test_comparison_is_as_on_the_golden_page(tmp_path: Path) -> None:
     """`UPDATE_GOLDEN=1 pytest tests/unit/test_report_page.py` accepts a wanted change."""
     write_root(tmp_path, identities=16, runs=1, repeats=5)
     built = page.build(join.table(tmp_path, Pricing(usd_per_hour=0.0892)))
-    section = built[built.index('<section id="comparison"') : built.index('<section id="charts"')]
+    section = built[built.index('<section id="comparison"') :]
+    section = section[: section.index("<section id=", 1)]
     golden = GOLDEN / "report_comparison.html"
     if os.environ.get("UPDATE_GOLDEN"):
         golden.write_text(section, encoding="utf-8")

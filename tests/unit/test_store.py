@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from results import log, store
-from results.record import Record, Summary
+from results.record import SCHEMA_VERSION, Record, Summary
 from results.stats import summarise
 from results.store import Problem, Run, StoreError
 from tests.fakes import records
@@ -127,11 +127,23 @@ class TestRun:
         assert done.stdout.count("\n") == 1
         assert read(tmp_path) == ([made[0].record_id, made[2].record_id], [])
 
-    def test_a_removed_folder_is_told_and_not_written_into_nowhere(self, tmp_path: Path) -> None:
+    def test_a_removed_folder_is_put_back_with_all_its_records(self, tmp_path: Path) -> None:
+        made = [records.record(order=order) for order in range(3)]
+        with Run.open(tmp_path, "20261101T000000Z-000001") as run:
+            run.append(made[0])
+            for record in made[1:]:
+                shutil.rmtree(tmp_path / "20261101T000000Z-000001")
+                run.append(record)
+            with pytest.raises(StoreError, match="another process is writing this run"):
+                Run.open(tmp_path, "20261101T000000Z-000001")
+        assert read(tmp_path) == ([record.record_id for record in made], [])
+
+    def test_a_removed_folder_that_cannot_be_put_back_is_told_in_one_line(self, tmp_path: Path) -> None:
         with Run.open(tmp_path, "20261101T000000Z-000001") as run:
             run.append(records.record())
             shutil.rmtree(tmp_path / "20261101T000000Z-000001")
-            with pytest.raises(StoreError, match="somebody removed it"):
+            (tmp_path / "20261101T000000Z-000001").write_text("in the way")
+            with pytest.raises(StoreError, match=r"\(putting back what somebody removed\); move the file"):
                 run.append(records.record(order=1))
 
     def test_kill_9_loses_at_most_the_item_in_flight(self, tmp_path: Path) -> None:
@@ -230,12 +242,12 @@ class TestDamage:
         return log.frame(json.dumps({**raw, **values}).encode())
 
     def test_a_newer_schema_says_update(self, tmp_path: Path) -> None:
-        written(tmp_path, self.changed(schema_version=2, something_new={"x": 1}) + lines(records.record(order=1)))
+        newer = self.changed(schema_version=SCHEMA_VERSION + 1, something_new={"x": 1})
+        written(tmp_path, newer + lines(records.record(order=1)))
         found, problems = read(tmp_path)
         assert len(found) == 1
-        assert "record written by a newer accelmark (schema 2; this one reads up to 1): update accelmark" in one_line(
-            problems
-        )
+        known = f"schema {SCHEMA_VERSION + 1}; this one reads up to {SCHEMA_VERSION}"
+        assert f"record written by a newer accelmark ({known}): update accelmark" in one_line(problems)
 
     def test_an_older_schema_goes_through_the_upgrade_table(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -244,14 +256,15 @@ class TestDamage:
         raw["schema_version"], raw["id"] = 0, raw.pop("record_id")
         written(tmp_path, log.frame(json.dumps(raw).encode()))
         assert "schema 0 has no upgrade to 1" in one_line(read(tmp_path)[1])
+        monkeypatch.setitem(store.UPGRADES, 1, lambda old: {**old, "schema_version": SCHEMA_VERSION})
         monkeypatch.setitem(
-            store.UPGRADES,
-            0,
-            lambda old: {**{k: v for k, v in old.items() if k != "id"}, "record_id": old["id"], "schema_version": 1},
+            store.UPGRADES, 0, lambda old: {**{k: v for k, v in old.items() if k != "id"}, "record_id": old["id"]}
         )
         assert read(tmp_path) == ([raw["id"]], [])
-        monkeypatch.setitem(store.UPGRADES, 0, lambda old: {**old, "schema_version": 1})
+        monkeypatch.setitem(store.UPGRADES, 0, dict)
         assert "after its upgrade: record_id: Field required" in one_line(read(tmp_path)[1])
+        monkeypatch.setitem(store.UPGRADES, 0, lambda old: {**old, "record_id": old["nothing"]})
+        assert "no whole record of schema 0: KeyError('nothing')" in one_line(read(tmp_path)[1])
 
     @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
     def test_no_number_that_is_none(self, tmp_path: Path, number: str) -> None:
@@ -380,6 +393,17 @@ class TestReading:
         pretty = json.dumps(json.loads(records.record().model_dump_json()), sort_keys=True, indent=None)
         written(tmp_path, log.frame(pretty.encode()), "20261101T020000Z-000001")
         assert len(list(store.newest(tmp_path))) == 1
+
+    def test_newest_knows_the_identity_of_an_older_schema(self, tmp_path: Path) -> None:
+        """Of two runs with one identity only the newer counts, whichever schemas they were written in."""
+        golden = (ROOT / "tests/golden/record-v1.log").read_bytes()
+        old = golden[: golden.index(b"\n") + 1]
+        now = lines(records.record())
+        for number, (first, second) in enumerate(((old, now), (now, old))):
+            root = tmp_path / str(number)
+            written(root, first, "20261101T020000Z-000001")
+            written(root, second, "20261102T020000Z-000002")
+            assert len(list(store.newest(root))) == 1
 
     def test_memory_does_not_grow_with_the_number_of_records(self, tmp_path: Path) -> None:
         raw = lines(*(records.record(order=order) for order in range(200)))

@@ -1,0 +1,120 @@
+"""A pytest plugin that hurts a run at a moment of its choice: `-p tests.fakes.faults`, FAULT=deed@moment.
+
+A moment is a phase of `bench.protocol`, entered by the worker of the second item, or "append", where the record of the
+second item is half written (for kill_run only). A deed is one of DEEDS. The first item is complete by then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import supervisor
+from results import log, store
+
+FILLER = "filler"
+
+
+def kill_worker(_root: Path) -> None:
+    (worker,) = workers(os.getpid())
+    os.kill(worker, signal.SIGKILL)
+    while ") Z " not in Path(f"/proc/{worker}/stat").read_text():  # its parent is busy here and has not reaped it
+        time.sleep(0.005)
+
+
+def kill_run(_root: Path) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fill_disk(root: Path) -> None:
+    """Only for a results folder on a small file system of its own."""
+    with (root / FILLER).open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while True:
+            filler.write(bytes(1 << 16))
+
+
+def remove_folder(root: Path) -> None:
+    for run in store.run_folders(root):
+        shutil.rmtree(run)
+
+
+DEEDS: dict[str, Callable[[Path], None]] = {
+    deed.__name__: deed for deed in (kill_worker, kill_run, fill_disk, remove_folder)
+}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    name, _, moment = os.environ["FAULT"].partition("@")
+    root, deed = Path(config.getoption("--results")), DEEDS[name]
+    if moment == "append":
+        _at_the_second_append(lambda: deed(root))
+    elif moment == "start":
+        _after_the_second_start(lambda: deed(root))
+    else:
+        _in_the_second_item(moment, lambda: deed(root))
+
+
+def _after_the_second_start(hurt: Callable[[], None]) -> None:
+    start, calls = supervisor._start, 0
+
+    def hurting(python: str, channel: int) -> Any:
+        nonlocal calls
+        calls += 1
+        started = start(python, channel)
+        if calls == 2:
+            hurt()
+        return started
+
+    supervisor._start = hurting
+
+
+def _in_the_second_item(moment: str, hurt: Callable[[], None]) -> None:
+    run, calls = supervisor.run, 0
+
+    def hurting(job: Any, on_phase: Any, *rest: Any) -> Any:
+        nonlocal calls
+        calls += 1
+
+        def heard(phase: str, t_ns: int) -> None:
+            on_phase(phase, t_ns)
+            if calls == 2 and phase == moment:
+                hurt()
+
+        return run(job, heard, *rest)
+
+    supervisor.run = hurting
+
+
+def _at_the_second_append(hurt: Callable[[], None]) -> None:
+    append, calls = log.append, 0
+
+    def hurting(descriptor: int, path: Path, payload: bytes) -> None:
+        nonlocal calls
+        calls += path.name == store.RECORDS
+        if calls == 2:
+            line = log.frame(payload)
+            os.write(descriptor, line[: len(line) // 2])
+            hurt()
+        append(descriptor, path, payload)
+
+    log.append = hurting
+
+
+def workers(parent: int) -> list[int]:
+    """Children of `parent` that run bench.worker."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # gone in between
+            is_child = int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == parent
+            if is_child and b"bench.worker" in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+    return found
