@@ -54,6 +54,10 @@ class Host:
         except ValueError:
             return None
 
+    def process(self, pid: int | str) -> list[str]:
+        """/proc/PID/stat after the name, which may hold anything: state, parent and so on (proc(5)); [] for none."""
+        return (self.text(f"proc/{pid}/stat") or "").rpartition(")")[2].split()
+
     def glob(self, pattern: str) -> list[Path]:
         """Paths under the root that match, in natural order ("accel2" before "accel10")."""
         return sorted(self.root.glob(pattern.lstrip("/")), key=_natural)

@@ -158,7 +158,7 @@ def _ordinal(device: Device) -> int:
 
 def _others(host: Host, pids: list[int]) -> int:
     """How many of these processes do not descend from this one."""
-    if any(host.text(f"proc/{pid}/stat") is None for pid in pids):
+    if not all(host.process(pid) for pid in pids):
         why = "NVML names processes that are not in this container's list"
         raise NvmlError(Presence("absent", why, "share the host's process namespace: --pid=host"))
     return sum(not _is_ours(host, pid) for pid in pids)
@@ -168,6 +168,6 @@ def _is_ours(host: Host, pid: int) -> bool:
     while pid > 1:
         if pid == os.getpid():
             return True
-        words = (host.text(f"proc/{pid}/stat") or "").rpartition(")")[2].split()
-        pid = int(words[1]) if len(words) > 1 else 0
+        _, parent, *_ = host.process(pid) or ("", "0")
+        pid = int(parent)
     return False

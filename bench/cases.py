@@ -1,94 +1,25 @@
-"""From what was asked for on the command line to the items that are measured: selection, cases, shuffled items.
+"""From what was asked for to the items that are measured: cases, and their repeats in a shuffled order.
 
 Nothing here imports an engine, pandas or pydantic: collecting a thousand cases has to cost no more than a glance.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import math
 import random
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from importlib.util import find_spec
+from dataclasses import asdict, dataclass, replace
 from itertools import product
-from typing import Any, Literal
+from typing import Any
 
 from backends.contract import Backend, Device, Engine, Presence
 from bench import ROOT, parts, scenarios
 from bench.parts import Found
 from bench.profiles import Profile
-from results.names import is_name
+from bench.selection import Selection, SelectionError, checked_name, parsed
 from workloads import user
 from workloads.contract import Bound, Workload
-
-PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "fp8", "int8", "int4")
-TECHNIQUES = ("none",)
-GOALS = ("latency", "throughput")
-RULES = ("accelmark", "mlperf")
-BATCH_MAX = 65_536
-"""Far beyond what raises throughput any more: inputs of a mistyped batch would fill the memory first."""
-
-INSTALL = "pip install -e '.[{extra}]' -c constraints.txt"
-
-
-class SelectionError(ValueError):
-    """Something asked for cannot be meant; the message is one line with the remedy."""
-
-
-def parse_bound(text: str) -> Bound:
-    """15 or 15@99: milliseconds, and the percentile of queries that must keep them; raises SelectionError."""
-    latency, _, percentile = text.partition("@")
-    with contextlib.suppress(ValueError):
-        bound = Bound(float(latency), float(percentile or 99))
-        if 0 < bound.latency_ms < math.inf and 0 < bound.percentile <= 100:
-            return bound
-    raise SelectionError(f"--bound {text}: write milliseconds, or milliseconds@percentile, as in 15@99")
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The command line, checked for form; empty means every one, or the default. Names are checked by `expand`.
-
-    `models` are folders of users' own models, prepared by `bench/usermodel.py`; with them, workloads are those named.
-    """
-
-    backends: tuple[str, ...] = ()
-    engines: tuple[str, ...] = ()
-    workloads: tuple[str, ...] = ()
-    precisions: tuple[str, ...] = ("fp32",)
-    techniques: tuple[str, ...] = ("none",)
-    scenarios: tuple[str, ...] = tuple(
-        name for name, kind in scenarios.SCENARIOS.items() if getattr(kind, "default", True)
-    )
-    batches: tuple[str, ...] = ()
-    goal: str | None = None
-    rules: str = "accelmark"
-    models: tuple[str, ...] = ()
-    targets: tuple[str, ...] = ()
-    options: Mapping[str, str] = field(default_factory=dict)
-    bounds: tuple[Bound, ...] = ()
-    parts: tuple[str, ...] = ()
-    pythons: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        _check("precision", self.precisions, PRECISIONS)
-        _check("technique", self.techniques, TECHNIQUES)
-        _check("scenario", [_name_of(text) for text in self.scenarios], tuple(scenarios.SCENARIOS))
-        for text in self.scenarios:
-            _parsed(text)
-        _check("goal", (self.goal,) if self.goal else (), GOALS)
-        _check("rules", (self.rules,), RULES)
-        if self.rules == "mlperf" and find_spec("mlperf_loadgen") is None:
-            raise SelectionError(f"--rules mlperf needs MLPerf's LoadGen: {INSTALL.format(extra='mlperf')}")
-        for batch in self.batches:
-            number = int(batch) if batch.isdecimal() else 0
-            if batch != "auto" and not (1 <= number <= BATCH_MAX and batch == str(number)):
-                raise SelectionError(f"--batch {batch}: a number from 1 to {BATCH_MAX:,}, or auto")
-        for text in (*self.options, *self.options.values()):
-            _checked_name("--option", text)
 
 
 @dataclass(frozen=True)
@@ -168,7 +99,7 @@ def expand(selection: Selection) -> list[Case]:
     except parts.PartError as error:
         raise SelectionError(str(error)) from error
     for part in (*backends, *named):
-        _checked_name(f"the name of {type(part).__name__}", part.name)
+        checked_name(f"the name of {type(part).__name__}", part.name)
     targets = _targets(selection.targets, backends)
     places = [
         place for backend in backends for place in _places(backend, named, selection, targets.get(backend.name, ()))
@@ -189,7 +120,7 @@ Place = tuple[str, str, str, str, Presence]
 
 def _workloads(selection: Selection) -> list[Workload]:
     """The named workloads and the user's own models; all workloads where neither is named."""
-    own: list[Workload] = [user.prepared(folder) for folder in selection.models]
+    own: list[Workload] = [user.UserModel(folder) for folder in selection.models]
     if own and not selection.workloads:
         return own
     named = _named(Workload, parts.collect(Workload, selection.parts), selection.workloads)
@@ -198,9 +129,9 @@ def _workloads(selection: Selection) -> list[Workload]:
 
 def _cases(workloads: Iterable[Workload], selection: Selection, *place: Any) -> Iterator[Case]:
     backend, short, device, engine, presence = place
-    chosen = tuple(dict.fromkeys(str(_parsed(text)) for text in selection.scenarios))
+    chosen = tuple(dict.fromkeys(str(parsed(text)) for text in selection.scenarios))
     for workload in workloads:
-        _checked_name("the name of a workload", workload.card.name)
+        checked_name("the name of a workload", workload.card.name)
         axes = (selection.techniques, selection.precisions, _batches(workload, selection), chosen)
         for technique, precision, batch, scenario in product(*axes):
             goal = selection.goal or scenarios.parse(scenario).goal
@@ -231,7 +162,7 @@ def _places(
     for number, device in enumerate(presence.devices):
         short = backend.name if len(presence.devices) == 1 else f"{backend.name}{number}"
         for engine, state in _engines(device, engines, selection):
-            yield backend.name, short, _checked_name("a device", device.name), engine, state
+            yield backend.name, short, checked_name("a device", device.name), engine, state
 
 
 def _engines(device: Device, engines: Sequence[Engine], selection: Selection) -> Iterator[tuple[str, Presence]]:
@@ -327,31 +258,3 @@ def _targets(specs: Sequence[str], backends: Sequence[Backend]) -> dict[str, tup
             )
         owned[owner] = (*owned.get(owner, ()), spec)
     return owned
-
-
-def _name_of(scenario: str) -> str:
-    """Of `server(rate=40)`: server."""
-    return scenario.partition("(")[0]
-
-
-def _parsed(text: str) -> scenarios.Scenario:
-    try:
-        return scenarios.parse(text)
-    except ValueError as error:
-        raise SelectionError(str(error)) from error
-
-
-def _check(
-    what: Literal["precision", "technique", "scenario", "goal", "rules"], given: Sequence[str], names: Sequence[str]
-) -> None:
-    for name in given:
-        if name not in names:
-            raise SelectionError(parts.no_such(what, name, names))
-
-
-def _checked_name(what: str, text: str) -> str:
-    if not is_name(text):
-        raise SelectionError(
-            f"{what} is {text!r}: names have letters, digits, spaces and ._:/+@()[]=,>%#~*- only, and at most 160"
-        )
-    return text

@@ -171,10 +171,14 @@ def _add_parts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parts", action="append", default=[], metavar="PACKAGE", help=text)
 
 
+def _add_results(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--results", type=Path, default=RUNS, metavar="DIR", help="where runs are (results/runs)")
+
+
 def _add_report(commands: Commands) -> None:
     text = "the newest results as one page or table, priced as you say"
     parser = commands.add_parser("report", help=text, description=text)
-    parser.add_argument("--results", type=Path, default=RUNS, metavar="DIR", help="where runs are (results/runs)")
+    _add_results(parser)
     parser.add_argument("--out", type=Path, metavar="FILE", help="what to write (results/report.FORMAT)")
     text = "html, or an export: accelmark list exports (html)"
     parser.add_argument("--format", default="html", metavar="NAME", help=text)
@@ -200,7 +204,7 @@ def _add_compare(commands: Commands) -> None:
     parser = commands.add_parser("compare", help=text, description=text)
     parser.add_argument("a", metavar="A", help="a run's name, latest, previous, or a folder of runs")
     parser.add_argument("b", metavar="B", help="likewise")
-    parser.add_argument("--results", type=Path, default=RUNS, metavar="DIR", help="where runs are (results/runs)")
+    _add_results(parser)
     text = "exit with 1 if anything became slower; undecidable is no regression"
     parser.add_argument("--fail-on-regression", action="store_true", help=text)
     parser.set_defaults(command=compare)
@@ -209,7 +213,7 @@ def _add_compare(commands: Commands) -> None:
 def _add_lint(commands: Commands) -> None:
     text = "what cannot be, or needs an explanation, in a set of results: roofs, Little's law, links"
     parser = commands.add_parser("lint", help=text, description=text)
-    parser.add_argument("--results", type=Path, default=RUNS, metavar="DIR", help="where runs are (results/runs)")
+    _add_results(parser)
     parser.set_defaults(command=lint)
 
 

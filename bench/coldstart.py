@@ -34,13 +34,15 @@ ROW = 5
 
 
 def prepare(sut: SystemUnderTest) -> dict[str, Any]:
-    """Evict the files if the scenario says so, and look what of them is in memory, shaped as `results.record.Phases`.
+    """Bring the files into memory, or evict them, as the scenario says, and look what of them is there.
+
+    Shaped as `results.record.Phases`.
 
     To be called once the model's files are made, and before the engine is imported.
     """
     files = [*_model_files(sut), *_library_files(sut.engine)]
-    if cast("ColdStart", sut.scenario).page_cache == "cold":
-        evict(files)
+    bring = {"warm": read, "cold": evict}[cast("ColdStart", sut.scenario).page_cache]
+    bring(files)
     try:
         return {"page_cache_share": cached_share(files), "missing": {}}
     except OSError as error:
@@ -106,6 +108,15 @@ def _library_files(engine: Engine) -> list[Path]:
 
 def _files(folders: Iterable[Path]) -> list[Path]:
     return [path for folder in folders for path in folder.rglob("*") if path.is_file() and path.stat().st_size]
+
+
+def read(files: Iterable[Path]) -> None:
+    """Into the page cache; where memory is short, what came first may have left again."""
+    buffer = bytearray(1 << 20)
+    for path in files:
+        with path.open("rb", buffering=0) as file:
+            while file.readinto(buffer):
+                pass
 
 
 def evict(files: Iterable[Path]) -> None:

@@ -16,8 +16,8 @@ from typing import Any
 from backends.contract import Backend, Device, Engine, Meter, Presence
 from bench import parts, supervisor
 from bench.inventory import found_backends, metered, reach
-from bench.machine import machine
 from bench.protocol import Effort, Job
+from bench.surroundings.machine import machine
 from results.numbers import si
 from workloads.contract import Workload
 

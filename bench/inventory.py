@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from backends.contract import Backend, Device, Engine, Meter, Presence
@@ -27,24 +28,13 @@ def backends(extra: Sequence[str]) -> Table:
 
 
 def engines(extra: Sequence[str]) -> Table:
-    devices = [device for one in found_backends(extra) for device in one.probe().devices]
     columns = ("name", "measured by default", "state", "drives or reason", "what to do")
-
-    def describe(engine: Engine) -> tuple[str, ...]:
-        return _engine(engine, devices)
-
-    return columns, list(_described(Engine, extra, len(columns), describe))
+    return columns, list(_described(Engine, extra, len(columns), partial(_engine, _devices(extra))))
 
 
 def meters(extra: Sequence[str]) -> Table:
-    devices = [device for one in found_backends(extra) for device in one.probe().devices]
     columns = ("name", "quantity", "covers", "state", "reads or reason", "what to do")
-
-    def describe(meter: Meter) -> tuple[str, ...]:
-        presence = metered(meter, devices)
-        return meter.name, meter.quantity, meter.scope, presence.state, presence.reason, presence.remedy
-
-    return columns, list(_described(Meter, extra, len(columns), describe))
+    return columns, list(_described(Meter, extra, len(columns), partial(_meter, _devices(extra))))
 
 
 def scenarios(_extra: Sequence[str]) -> Table:
@@ -146,7 +136,11 @@ def _backend(backend: Backend) -> tuple[str, ...]:
     return backend.name, backend.family, presence.state, devices or presence.reason, presence.remedy
 
 
-def _engine(engine: Engine, devices: Sequence[Device]) -> tuple[str, ...]:
+def _devices(extra: Sequence[str]) -> list[Device]:
+    return [device for backend in found_backends(extra) for device in backend.probe().devices]
+
+
+def _engine(devices: Sequence[Device], engine: Engine) -> tuple[str, ...]:
     default = "yes" if engine.by_default else "no: only when --engine names it"
     reached = reach(engine, devices)
     if not reached.answers:
@@ -154,6 +148,11 @@ def _engine(engine: Engine, devices: Sequence[Device]) -> tuple[str, ...]:
     _, presence = reached.answers[0]
     drives = ", ".join(device.name for device, _ in reached.answers)
     return engine.name, default, presence.state, presence.reason or drives, presence.remedy
+
+
+def _meter(devices: Sequence[Device], meter: Meter) -> tuple[str, ...]:
+    presence = metered(meter, devices)
+    return meter.name, meter.quantity, meter.scope, presence.state, presence.reason, presence.remedy
 
 
 def _first_line(documented: object) -> str:

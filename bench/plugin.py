@@ -20,9 +20,9 @@ import pytest
 from bench import RUNS
 
 if TYPE_CHECKING:
-    from bench.cases import Selection
     from bench.recorder import Kept
     from bench.runner import Request, Runner
+    from bench.selection import Selection
 
 HERE = Path(__file__).resolve().parent
 RUNNER = pytest.StashKey["Runner"]()
@@ -80,7 +80,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """Check everything that can be checked before a session starts."""
     if config.option.help or config.option.version:
         return None
-    from bench.cases import SelectionError
+    from bench.selection import SelectionError
 
     try:
         if _names_bench(config):
@@ -189,6 +189,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.write_line(f"records: {counted}, in {runner.recorder.run.folder}")
     if runner.request.require and not runner.counts["ok"]:
         terminalreporter.write_line("--require: nothing was measured", red=True)
+    for why, count in runner.unmetered.items():
+        terminalreporter.write_line(f"--meter: no energy of {count} records: {why}", yellow=True)
     terminalreporter.write_line("next: accelmark report")
 
 
@@ -207,16 +209,18 @@ def _asked_for(config: pytest.Config) -> str:
 
 
 def _runner(config: pytest.Config) -> Runner:
-    from bench import cases, power
+    from bench import cases
     from bench.runner import Runner
+    from bench.selection import SelectionError
+    from bench.surroundings import power
 
     if config.getoption("numprocesses", None) or config.getoption("dist", "no") != "no":
-        raise cases.SelectionError("workers of pytest-xdist would measure each other: leave out -n")
+        raise SelectionError("workers of pytest-xdist would measure each other: leave out -n")
     request = _request(config)
     power.chosen(request.meters, request.selection.parts)
     chosen = cases.expand(request.selection)
     if not chosen:
-        raise cases.SelectionError("nothing to measure: no backend is present; accelmark doctor says why")
+        raise SelectionError("nothing to measure: no backend is present; accelmark doctor says why")
     if models := _models(config, request):  # after all that is cheap to check, as it may take minutes once
         request = replace(request, selection=replace(request.selection, models=models))
         chosen = cases.expand(request.selection)
@@ -241,17 +245,18 @@ def _models(config: pytest.Config, request: Request) -> tuple[str, ...]:
 
 
 def _request(config: pytest.Config) -> Request:
-    from bench import cases, parts
+    from bench import parts
     from bench.profiles import PROFILES
     from bench.runner import Request
+    from bench.selection import SelectionError
 
     profile = config.getoption("profile")
     if profile not in PROFILES:
-        raise cases.SelectionError(parts.no_such("profile", profile, list(PROFILES)))
+        raise SelectionError(parts.no_such("profile", profile, list(PROFILES)))
     given = config.getoption("results")
     for option in SINGLES:
         if config.getoption(option) == "":
-            raise cases.SelectionError(f"{option} is empty: give a value, or leave the option out")
+            raise SelectionError(f"{option} is empty: give a value, or leave the option out")
     return Request(
         selection=_selection(config),
         profile=PROFILES[profile],
@@ -266,8 +271,8 @@ def _request(config: pytest.Config) -> Request:
 
 
 def _selection(config: pytest.Config) -> Selection:
-    from bench.cases import Selection, parse_bound
     from bench.parts import installed
+    from bench.selection import Selection, parse_bound
 
     given = {option: _list(config, option) for option in LISTS if option not in PAIRS}
     return Selection(
@@ -290,7 +295,7 @@ def _selection(config: pytest.Config) -> Selection:
 
 def _list(config: pytest.Config, option: str) -> tuple[str, ...]:
     """The distinct words of a list option, which may be given several times."""
-    from bench.cases import SelectionError
+    from bench.selection import SelectionError
 
     given = config.getoption(option)
     words = [word.strip() for text in given for word in text.split(",")]
@@ -301,7 +306,7 @@ def _list(config: pytest.Config, option: str) -> tuple[str, ...]:
 
 
 def _pairs(config: pytest.Config, option: str) -> dict[str, str]:
-    from bench.cases import SelectionError
+    from bench.selection import SelectionError
 
     pairs = [word.partition("=") for word in _list(config, option)]
     for key, equals, value in pairs:
@@ -311,7 +316,7 @@ def _pairs(config: pytest.Config, option: str) -> dict[str, str]:
 
 
 def _number(config: pytest.Config, option: str, least: float) -> float:
-    from bench.cases import SelectionError
+    from bench.selection import SelectionError
 
     text = config.getoption(option)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -103,7 +103,7 @@ def pricing(chosen: argparse.Namespace) -> Pricing:
 
 def bound(text: str) -> Bound:
     """15 or 15@99, as on the command line of a run."""
-    from bench.cases import parse_bound
+    from bench.selection import parse_bound
     from results.record import Bound
 
     return Bound(**asdict(parse_bound(text)))
@@ -128,10 +128,15 @@ def _number(option: str, text: str | None) -> float | None:
 def _finding(row: dict[Hashable, Any], finding: Finding) -> tuple[str, ...]:
     from results.lints import WHY
 
-    rules = () if row["rules"] == "accelmark" else (row["rules"],)
-    case = " ".join((row["scenario"], f"b{row['batch']}", row["precision"], *rules, row["options"])).rstrip()
-    who = (row["workload"], row["device"], row["engine"], case)
+    who = _named(row, filter(None, row["options"].split(",")))
     return (finding.level, finding.code, *who, finding.detail, WHY[finding.code])
+
+
+def _named(identity: Mapping[Any, Any], options: Iterable[str]) -> tuple[str, ...]:
+    """Workload, device, engine, and what the case is beside them."""
+    rules = () if identity["rules"] == "accelmark" else (identity["rules"],)
+    case = " ".join((identity["scenario"], f"b{identity['batch']}", identity["precision"], *rules, *options))
+    return identity["workload"], identity["device"], identity["engine"], case
 
 
 def _tell(problems: Iterable[Problem]) -> int:
@@ -148,21 +153,20 @@ _OUTCOMES = ("slower", "faster", "undecidable", "no difference")
 def _compared(row: Compared) -> tuple[str, ...]:
     identity, metric = row.identity, row.metric
     options = (f"{name}={value}" for name, value in identity.options.items())
-    rules = () if identity.rules == "accelmark" else (identity.rules,)
-    details = (identity.scenario, f"b{identity.batch}", identity.precision, *rules, *options)
-    case = (identity.workload, identity.device, identity.engine, " ".join(details))
+    who = _named(dict(identity), options)
     why = "; ".join(_whys(row))
     if metric is None:
-        return (*case, "", "", "", "", row.outcome, why)
+        return (*who, "", "", "", "", row.outcome, why)
     figures = (_spread(metric, row.a), _spread(metric, row.b), _ratio(row.ratio))
-    return (*case, metric.title, *figures, row.outcome, why)
+    return (*who, metric.title, *figures, row.outcome, why)
 
 
 def _whys(row: Compared) -> Iterator[str]:
     if row.reason:
         yield row.reason
     if row.detectable is not None:
-        yield f"a change of {row.detectable:.1%} could be seen"
+        fall = row.detectable / (1 + row.detectable)
+        yield f"a rise of {row.detectable:.1%} or a fall of {fall:.1%} could be seen"
     if row.changed:
         yield f"also changed: {', '.join(row.changed)}"
 
@@ -174,5 +178,7 @@ def _spread(metric: Metric, around: Interval | None) -> str:
 def _ratio(ratio: Interval | None) -> str:
     if ratio is None:
         return ""
+    if ratio.low == ratio.high:
+        return f"{ratio.centre:.3f}"
     kind = "95 % interval" if ratio.kind == "t" else "range"
     return f"{ratio.centre:.3f} ({kind} {ratio.low:.3f} to {ratio.high:.3f})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,8 +16,9 @@ from pydantic import ValidationError
 
 from bench import ROOT
 from bench.cases import Item
-from bench.machine import machine
 from bench.supervisor import Outcome
+from bench.surroundings import Surroundings
+from bench.surroundings.machine import machine
 from results.record import Record, Summary
 from results.stats import summarise
 from results.store import Run, StoreError, new_run_id, samples_of
@@ -28,19 +29,6 @@ Samples = np.ndarray[Any, np.dtype[np.int64]]
 
 class _NoRecordError(Exception):
     """What a worker gave as its result cannot be kept as one; the message is one line."""
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What the parent saw around an item, with the fields of `results.record`'s Conditions, Calibration and Energy.
-
-    `power_readings` are the meters' raw readings as the text of a file, "" where there are none.
-    """
-
-    conditions: Sequence[Mapping[str, Any]] = ()
-    calibration: Sequence[Mapping[str, Any]] = ()
-    energy: Mapping[str, Any] | None = None
-    power_readings: str = ""
 
 
 @dataclass(frozen=True)

@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from backends.contract import Backend, Device, Engine
-from bench import build, parts, power, supervisor
-from bench.cases import Case, Item, Selection
-from bench.host import HostReader, HostReading
-from bench.power import Metering
+from bench import build, parts, supervisor
+from bench.cases import Case, Item
 from bench.profiles import Profile
 from bench.progress import Progress, spoken
 from bench.protocol import Job
-from bench.watch import Watch
+from bench.selection import Selection
+from bench.surroundings import Surroundings, power
+from bench.surroundings.host import HostReader, HostReading
+from bench.surroundings.power import Metering
+from bench.surroundings.watch import Watch
 
 if TYPE_CHECKING:
-    from bench.recorder import Kept, Recorder, Surroundings
+    from bench.recorder import Kept, Recorder
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class Runner:
     items: Mapping[str, Item]
     progress: Progress | None = None
     counts: Counter[str] = field(default_factory=Counter)
+    unmetered: Counter[str] = field(default_factory=Counter)
+    """Why the meters that were asked for gave no energy, with the number of records."""
     _seats: dict[tuple[str, str], _Seat] = field(default_factory=dict)
     _host: HostReader = field(default_factory=HostReader)
     _since: HostReading | None = None
@@ -104,6 +108,9 @@ class Runner:
         else:
             kept = recorder.keep_absent(item)
         self.counts[kept.record.status] += 1
+        energy = kept.record.energy
+        if self.request.meters and energy is not None and energy.energy_j is None and "none" not in self.request.meters:
+            self.unmetered[energy.missing.get("energy_j", "")] += 1
         if self.progress:
             self.progress.finish(f"{item_id}  {headline(kept)}")
         return kept

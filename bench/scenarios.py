@@ -7,7 +7,6 @@ and its driver in `bench/load.py`.
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,9 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from backends.contract import Goal
+
+RATE_MAX = 1_000_000
+"""Queries a second: a window's arrivals are drawn before it, and no host issues more."""
 
 
 class UnknownScenarioError(ValueError):
@@ -106,9 +108,9 @@ class Server(Scenario):
     def of(cls, words: Mapping[str, str]) -> Server:
         with contextlib.suppress(ValueError):
             rate_per_s = float(words["rate"])
-            if 0 < rate_per_s < math.inf:
+            if 0 < rate_per_s <= RATE_MAX:
                 return cls(rate_per_s)
-        raise ValueError("a rate is queries per second, more than 0")
+        raise ValueError(f"a rate is queries per second, more than 0 and up to {RATE_MAX:,}")
 
     def refusal(self, batch: str, bounded: bool) -> str:
         if batch == "auto":

@@ -95,6 +95,22 @@ class Run:
     def probe(self) -> Probe:
         return Probe(self.rate_per_s, len(self.arrived.latencies), self.over, self.met)
 
+    def load(self, searched: bool, attempts: int, probes: Sequence[Probe]) -> dict[str, Any]:
+        """Shaped as `results.record.Load`."""
+        lags = sorted(self.arrived.lags)
+        return {
+            "bound_ms": self.bound.latency_ms,
+            "percentile": self.bound.percentile,
+            "offered_per_s": self.rate_per_s,
+            "issued_per_s": self.issued_per_s,
+            "lag_p99_ns": lags[len(lags) * 99 // 100],
+            "lag_max_ns": lags[-1],
+            "over": self.over,
+            "searched": searched,
+            "attempts": attempts,
+            "probes": [asdict(probe) for probe in probes],
+        }
+
 
 def drive(sut: SystemUnderTest, session: Session, batch: int, witness: Witness) -> Driving:
     """Warms up with as much under way as will be, searches unless the rate is given, and measures.
@@ -116,7 +132,7 @@ def drive(sut: SystemUnderTest, session: Session, batch: int, witness: Witness) 
             yield "search"
             capacity = next(runs)
     if rate_per_s is None:
-        least_per_s = ARRIVALS_MIN / _probing(job.effort).max_duration_s
+        least_per_s = ARRIVALS_MIN / probing(job.effort).max_duration_s
         rate_per_s, probes = search(capacity.rate_per_s, lambda rate: traffic.probe(rate, job.effort), least_per_s)
     attempts_max = ATTEMPTS_MAX if any(probe.met for probe in probes) else 1
     run, attempts = yield from _windows(traffic, rate_per_s, job.effort, attempts_max, witness)
@@ -127,7 +143,7 @@ def drive(sut: SystemUnderTest, session: Session, batch: int, witness: Witness) 
         warmup.duration_ns,
         steady.stable,
         batch,
-        load=_record(run, searched, attempts, probes),
+        load=run.load(searched, attempts, probes),
     )
 
 
@@ -181,7 +197,7 @@ class Traffic:
 
     def probe(self, rate_per_s: float, effort: Effort) -> Probe:
         """A run as the window will be, but no longer than PROBE_MAX_S, and given up when it cannot keep the bounds."""
-        return self.run(rate_per_s, _probing(effort), to_the_end=False).probe()
+        return self.run(rate_per_s, probing(effort), to_the_end=False).probe()
 
     def run(self, rate_per_s: float, effort: Effort, to_the_end: bool) -> Run:
         queries = _queries(rate_per_s, effort, max(percentile for _, percentile in self.bounds))
@@ -216,7 +232,8 @@ def _over(arrived: arrivals.Arrived, bound: Bound) -> tuple[int, Bound]:
     return int((np.frombuffer(arrived.latencies, np.int64) > bound.latency_ns).sum()), bound
 
 
-def _probing(effort: Effort) -> Effort:
+def probing(effort: Effort) -> Effort:
+    """No longer than PROBE_MAX_S."""
     shorter = {name: min(PROBE_MAX_S, getattr(effort, name)) for name in ("min_duration_s", "max_duration_s")}
     return replace(effort, **shorter)
 
@@ -226,20 +243,3 @@ def _queries(rate_per_s: float, effort: Effort, percentile: float) -> int:
     tail = round(100 * ALLOWED_MIN / (100 - percentile), 6) if percentile < 100 else 0
     wanted = max(rate_per_s * effort.min_duration_s, effort.min_queries, tail)
     return max(1, math.ceil(min(wanted, rate_per_s * effort.max_duration_s)))
-
-
-def _record(run: Run, searched: bool, attempts: int, probes: Sequence[Probe]) -> dict[str, Any]:
-    """Shaped as `results.record.Load`."""
-    lags = sorted(run.arrived.lags)
-    return {
-        "bound_ms": run.bound.latency_ms,
-        "percentile": run.bound.percentile,
-        "offered_per_s": run.rate_per_s,
-        "issued_per_s": run.issued_per_s,
-        "lag_p99_ns": lags[len(lags) * 99 // 100],
-        "lag_max_ns": lags[-1],
-        "over": run.over,
-        "searched": searched,
-        "attempts": attempts,
-        "probes": [asdict(probe) for probe in probes],
-    }

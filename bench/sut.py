@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from backends.contract import Backend, Device, Engine, Plan, Session
-from bench import audit, load, parts, quality, scenarios
+from bench import load, parts, scenarios
+from bench.audit import correctness, quality
 from bench.protocol import Effort, Job
 from workloads.contract import Model, Unsupported, Workload
 
@@ -72,10 +73,10 @@ class SystemUnderTest:
     def check(self, session: Session, batch: int) -> dict[str, Any]:
         """Evidence shaped as `results.record.Evidence`, of what the session answers and where it runs."""
         checks = {
-            "outputs": partial(audit.outputs, self.workload, session, batch, self.job.precision, self.job.seed),
+            "outputs": partial(correctness.outputs, self.workload, session, batch, self.job.precision, self.job.seed),
             "quality": partial(quality.evaluate, self.workload, session, batch, EXAMPLES),
         }
-        found: dict[str, Any] = {"placement": audit.placement(session)}
+        found: dict[str, Any] = {"placement": asdict(session.facts.placement)}
         missing: dict[str, str] = {}
         for name, check in checks.items():
             try:
@@ -116,7 +117,7 @@ def _workload(job: Job) -> Workload:
         return parts.find(Workload, job.workload, job.parts)
     from workloads import user
 
-    return user.prepared(job.model)
+    return user.UserModel(job.model)
 
 
 def _device(job: Job) -> Device:

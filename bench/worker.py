@@ -6,6 +6,8 @@ behind meets another.
 
 from __future__ import annotations
 
+from bench import awake  # isort: skip - before all else
+
 import contextlib
 import os
 import platform
@@ -115,7 +117,7 @@ def events(job: Job, fresh: bool = False) -> Iterator[dict[str, Any]]:
 
 
 def _events(job: Job, fresh: bool) -> Iterator[dict[str, Any]]:
-    start_ns = process_age_ns() if fresh else None
+    start_ns = began_ns() if fresh else None
     yield _phase("build")
     sut = SystemUnderTest.find(job, start_ns)
     build_ns = sut.build()
@@ -241,13 +243,14 @@ def write_samples(path: Path, samples: array[int]) -> None:
     part.replace(path)
 
 
-def process_age_ns() -> int:
-    """Since this process was forked, to 10 ms: how long the interpreter and its first imports took.
+def began_ns() -> int:
+    """From when this process was forked until the interpreter and numpy were there, to 10 ms; nothing of ours.
 
     proc(5): field 22 of /proc/self/stat, in clock ticks since boot.
     """
     ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+    age_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+    return max(0, age_ns - (time.monotonic_ns() - awake.BEGAN_NS)) + awake.NUMPY_NS
 
 
 def peak_memory_bytes() -> int:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from results import catalog
 from results.join import Table
-from results.metrics import kind_of
+from results.names import scenario_name
 from results.numbers import significant
 from results.stats import geometric_mean
 
@@ -178,7 +178,7 @@ def _power(rows: Sequence[Row]) -> dict[str, float]:
 
 def _of(kind: str, rows: Sequence[Row], column: str) -> list[Row]:
     """Rows of one scenario that have a figure: scenarios are different quantities and never share a best."""
-    return [row for row in rows if kind_of(row["scenario"]) == kind and row[column] > 0]
+    return [row for row in rows if scenario_name(row["scenario"]) == kind and row[column] > 0]
 
 
 def _best(rows: Sequence[Row], column: str, pick: Callable[[float, float], float]) -> dict[str, float]:
@@ -290,7 +290,7 @@ def _best_use(kind: Kind, by_kind: Mapping[str, list[Row]], absence: str) -> Ans
 def _costs(rows: Sequence[Row]) -> dict[str, float]:
     """Dollars per million within the bound by workload: at a server's rate, or what one client at a time gets."""
     within = [row for row in rows if row["bounds_met"] is True and row["usd_per_million"] > 0]
-    served = [row for row in within if kind_of(row["scenario"]) == "server"]
+    served = [row for row in within if scenario_name(row["scenario"]) == "server"]
     return {**_best(within, "usd_per_million", min), **_best(served, "usd_per_million", min)}
 
 

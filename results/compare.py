@@ -3,11 +3,13 @@
 A ratio is B over A. With five repeats on both sides it has a 95 % interval (Welch's t on logarithms) and an outcome;
 below that the ranges are shown and how many repeats would decide. results/difference.py has the rules. Every comparison
 is for itself: of a hundred comparisons of equals one or two are called slower, if their spread is wide enough for that.
+Repeats say nothing of a neighbour who was there for one side only: a change is not told where one side was disturbed.
 Only records with the same identity meet, so one that LoadGen drove never meets one of ours.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,8 @@ from results.stats import Interval
 from results.store import RECORDS, Entry, Problem, StoreError
 
 Outcome = Literal["faster", "slower", "no difference", "undecidable"]
+DISTURBING = ("other_load", "stolen_time", "device_shared", "thermal_throttling", "clock_throttling")
+"""Reasons that say that the machine was not the item's alone, or not the same."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +95,12 @@ def _rows(a: Sequence[Entry], b: Sequence[Entry]) -> Iterator[Compared]:
         yield Compared(identity, None, None, None, None, "undecidable", why)
         return
     changed = tuple(_changes([record for record, _ in a], [record for record, _ in b]))
+    disturbed = "; ".join(filter(None, (_disturbance("A", a), _disturbance("B", b))))
     for metric in METRICS:
         if metric.headline:
             values = _values(metric, a), _values(metric, b)
             if all(values):
-                yield _judged(identity, metric, *values, changed)
+                yield _judged(identity, metric, *values, changed, disturbed)
 
 
 def _incomparable(a: Sequence[Entry], b: Sequence[Entry]) -> str:
@@ -115,18 +120,34 @@ def _incomparable(a: Sequence[Entry], b: Sequence[Entry]) -> str:
     return ""
 
 
+def _disturbance(name: str, entries: Sequence[Entry]) -> str:
+    """Who else had the machine in half of a side's repeats or more: what then changed may be theirs."""
+    summaries = [summary for _, summary in entries if summary]
+    codes = Counter(reason.code for summary in summaries for reason in summary.reasons if reason.code in DISTURBING)
+    often = [f"{code} in {count} of {len(summaries)}" for code, count in codes.items() if 2 * count >= len(summaries)]
+    return f"{name} was disturbed ({', '.join(often)})" if often else ""
+
+
 def _values(metric: Metric, entries: Sequence[Entry]) -> list[float]:
     looked = (look(metric, record, summary)[0] for record, summary in entries if record.status == "ok")
     return [value for value in looked if value is not None]
 
 
 def _judged(
-    identity: Identity, metric: Metric, a: Sequence[float], b: Sequence[float], changed: tuple[str, ...]
+    identity: Identity,
+    metric: Metric,
+    a: Sequence[float],
+    b: Sequence[float],
+    changed: tuple[str, ...],
+    disturbed: str,
 ) -> Compared:
     found = difference(a, b)
     sides = stats.interval(a), stats.interval(b)
-    outcome = _word(found, metric)
-    return Compared(identity, metric, *sides, found.ratio, outcome, found.reason, found.detectable, changed)
+    outcome, reason = _word(found, metric), found.reason
+    if disturbed and outcome in ("faster", "slower"):
+        reason = f"{outcome} by the figures, but {disturbed}: measure on an idle machine"
+        outcome = "undecidable"
+    return Compared(identity, metric, *sides, found.ratio, outcome, reason, found.detectable, changed)
 
 
 def _word(found: Difference, metric: Metric) -> Outcome:

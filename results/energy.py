@@ -35,6 +35,8 @@ from results.record import Energy
 GAP_S = 3.0
 """As InferenceX does it (SemiAnalysisAI/InferenceX voids a power figure with a longer gap)."""
 GAP_PERIODS = 10
+ASTRAY_S = 60
+"""Readings so far from the window are not late: their clock is another."""
 UPDATES = 50
 """Each border may be off by one update of the meter, so fifty keep the figure within 4 %, less than DISAGREEMENT.
 At one reading a second that is 50 s; MLPerf Power asks for 60 s (arXiv 2410.12032)."""
@@ -96,8 +98,7 @@ def integrate(series: Series, opened_ns: int, closed_ns: int) -> Integral:
     points = _points(series)
     if not points or points[0][0] > opened_ns or points[-1][0] < closed_ns:
         side = "after" if points and points[0][0] <= opened_ns else "before"
-        fault = f": {series.fault}" if series.fault else ""
-        why = f"{series.meter} gave no usable reading {side} the window{fault}"
+        why = f"{series.meter} gave no usable reading {side} the window{_astray(series, points, opened_ns, closed_ns)}"
         return Integral(None, reasons=("border_not_covered",), why=why)
     around = _around(points, opened_ns, closed_ns)
     readings = sum(opened_ns <= t_ns <= closed_ns for t_ns, _ in around)
@@ -207,6 +208,19 @@ def _counts(series: Series) -> bool:
 
 def _moment(point: tuple[int, float | None]) -> int:
     return point[0]
+
+
+def _astray(series: Series, points: Sequence[Point], opened_ns: int, closed_ns: int) -> str:
+    """What may be wrong with a meter whose readings do not reach the window; "" where that is not known."""
+    if series.fault:
+        return f": {series.fault}"
+    if not points:
+        return ": it read 0 W or less" if _zeros(series) else ""
+    early_ns, late_ns = opened_ns - points[-1][0], points[0][0] - closed_ns
+    if max(early_ns, late_ns) < ASTRAY_S * 1e9:
+        return ""
+    off = f"{early_ns / 1e9:,.0f} s before" if early_ns > late_ns else f"{late_ns / 1e9:,.0f} s after"
+    return f": its nearest is {off} it; check the clock and the time zone of its rows"
 
 
 def _zeros(series: Series) -> list[int]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Literal
 
+from results.names import scenario_name
 from results.numbers import significant
 from results.record import Record, Summary
 
@@ -30,16 +31,11 @@ AT_A_SET_RATE = "latency_p99_ns"
 """What is compared of a server whose rate the user set: its throughput is that rate."""
 
 
-def kind_of(scenario: str) -> str:
-    """The scenario without its parameters."""
-    return scenario.partition("(")[0]
-
-
 def figure_of(scenario: str, goal: str) -> str:
     """Key of the metric that a result is compared by."""
     if scenario.startswith("server("):
         return AT_A_SET_RATE
-    return FIGURES.get(kind_of(scenario), "latency_p50_ns" if goal == "latency" else "throughput_per_s")
+    return FIGURES.get(scenario_name(scenario), "latency_p50_ns" if goal == "latency" else "throughput_per_s")
 
 
 def _cold_start(record: Record) -> Found:

@@ -1,4 +1,4 @@
-"""What a name in a record may be, for those too who cannot wait for pydantic to be imported."""
+"""What a name in a record may be and says, for those too who cannot wait for pydantic to be imported."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ PATTERN = rf"[A-Za-z0-9][{_CHARACTERS}]{{0,{LENGTH_MAX - 1}}}"
 
 def is_name(text: str) -> bool:
     return re.fullmatch(PATTERN, text) is not None
+
+
+def scenario_name(scenario: str) -> str:
+    """A scenario without its parameters: of `server(rate=40)`, server."""
+    return scenario.partition("(")[0]
 
 
 def cleaned(text: str) -> str:

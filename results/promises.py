@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from results import early_stopping
-from results.checks.bounds import within
-from results.record import Bound, Load, Record
+from results.checks.bounds import counted, within
+from results.record import Bound, Load
 from results.store import Entry
 
 
@@ -25,24 +24,14 @@ def kept(bound: Bound, repeats: Sequence[Entry]) -> bool | None:
     loads = [record.load for record, _ in repeats]
     if len(summaries) < len(repeats):
         return None
-    if bound.percentile < 100 and all(load is not None and searched(load) == bound for load in loads):
-        counted = [_counted(record, summary.queries) for (record, _), summary in zip(repeats, summaries, strict=True)]
-        return False if False in counted else None if None in counted else True
-    return within(summaries, bound)
+    own = [load for load in loads if load is not None and searched(load) == bound]
+    if len(own) < len(repeats):
+        return within(summaries, bound)
+    each = [counted(load, summary.queries) for load, summary in zip(own, summaries, strict=True)]
+    return False if False in each else None if None in each else True
 
 
 def unproved(repeats: Sequence[Entry]) -> str:
     """Why nobody knows."""
     fewest = min((summary.queries for _, summary in repeats if summary), default=0)
     return f"{fewest} queries do not prove the bound with 99 % confidence"
-
-
-def _counted(record: Record, queries: int) -> bool | None:
-    """As `results/checks` judges the load: missed by the plain count is missed."""
-    load = record.load
-    if load is None:
-        return None
-    p = load.percentile / 100
-    if load.over > (1 - p) * queries:
-        return False
-    return early_stopping.passes(queries, load.over, p) or None

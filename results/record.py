@@ -109,7 +109,8 @@ class Machine(Explained):
 class Conditions(Explained):
     """Host and device at one moment relative to the timed window; "during" is over the window's readings.
 
-    During: means, but the lowest clock, the highest temperature, the most users and every throttle reason seen.
+    During: means, but the lowest clock, the least memory left, the highest temperature, the most users and every
+    throttle reason seen.
     `other_cpu_percent` is processor time that neither the worker nor its parent used, of all usable processors.
     `throttle_events` counts the host's thermal throttling since boot.
     """
@@ -239,7 +240,7 @@ class Phases(Explained):
 
 
 class OutputCheck(Strict):
-    """Evidence against golden, of `n` distinct inputs; see bench/audit.py for how each is read.
+    """Evidence against golden, of `n` distinct inputs; see bench/audit/correctness.py for how each is read.
 
     `identity_hits` counts outputs whose nearest golden is their own; `centred_cosine_min` is the worst one.
     `cosine_required` and `relative_error_allowed` are the workload's tolerance at this precision.

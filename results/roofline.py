@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from results.metrics import kind_of
+from results.names import scenario_name
 from results.record import Card
 
 ELEMENT_BYTES = {"fp32": 4.0, "tf32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5}
@@ -72,5 +72,5 @@ def ceilings(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str, str, str
 def _speed_of_fastest(row: Mapping[str, Any]) -> float:
     """The fastest query's rate over the mean rate, where queries follow each other and the mean latency is the rate."""
     mean_ns, least_ns = row["latency_mean_ns"], row["latency_min_ns"]
-    one_by_one = kind_of(row["scenario"]) in ("single_stream", "multi_stream")
+    one_by_one = scenario_name(row["scenario"]) in ("single_stream", "multi_stream")
     return float(mean_ns / least_ns) if one_by_one and mean_ns and least_ns else 1.0

@@ -8,7 +8,8 @@ from typing import Any
 from results import catalog, promises, stats
 from results.checks import judge_repeats, verdict_of
 from results.cost import Pricing, price_of, usd_per_million, with_electricity
-from results.metrics import BY_KEY, METRICS, figure_of, kind_of, look
+from results.metrics import BY_KEY, METRICS, figure_of, look
+from results.names import scenario_name
 from results.record import Bound, Reason, Record
 from results.roofline import Ceiling, intensity_flops_per_byte
 from results.store import Entry
@@ -115,8 +116,15 @@ def _described(record: Record, n: int, repeats: int) -> dict[str, Any]:
 
 
 def _measure(row: Row, entries: Sequence[Entry]) -> None:
-    """The figure of the repeats, and around the headlines their interval or range."""
+    """The figure of the repeats, and around the headlines their interval or range.
+
+    Latencies at rates that each repeat found for itself are no repeats of one another.
+    """
+    apart = len({record.load.offered_per_s for record, _ in entries if record.load}) > 1
     for metric in PER_REPEAT:
+        if apart and metric.key.startswith(("latency_", "early_")):
+            row["missing"][metric.key] = "each repeat was at the rate that it had found: see the repeats"
+            continue
         looked = [look(metric, record, summary) for record, summary in entries]
         values = [value for value, _ in looked if value is not None]
         if not values:
@@ -180,7 +188,7 @@ def _promise(row: Row, ok: Sequence[Entry], record: Record, bounds: Sequence[Bou
     row["bounds"] = ", ".join(verdicts)
     if not verdicts:
         row["missing"]["bounds_met"] = "the workload promises no latency"
-    elif row["latency_p50_ns"] is None:
+    elif not any(summary and summary.latency_p50_ns is not None for _, summary in ok):
         row["missing"]["bounds_met"] = row["missing"]["latency_p50_ns"]
     elif None in verdicts.values() and False not in verdicts.values():
         row["missing"]["bounds_met"] = promises.unproved(ok)
@@ -212,7 +220,7 @@ def _charge(row: Row, ok: Sequence[Entry], record: Record, pricing: Pricing) -> 
     price = with_electricity(price, _powers_w(ok), pricing.usd_per_kwh)
     row["usd_per_hour"] = price.usd_per_hour
     row["price_kind"], row["price_source"], row["price_date"] = price.kind, price.source, price.date
-    kind = kind_of(record.identity.scenario)
+    kind = scenario_name(record.identity.scenario)
     row["usd_is_floor"] = kind == "offline" or (kind == "server" and row["bounds_met"] is not True)
     if not row["throughput_per_s"]:
         row["missing"]["usd_per_million"] = row["missing"].get("throughput_per_s", "nothing was completed")

@@ -23,7 +23,8 @@ from typing import Any, Literal
 import numpy as np
 
 from results import early_stopping
-from results.checks import Figures, judge, scenario_of
+from results.checks import Figures, judge
+from results.names import scenario_name
 from results.record import Record, Summary, Window
 from results.student import student_t
 
@@ -274,7 +275,7 @@ def _drift(
     """The drift, or why there is none."""
     if window.samples_kind == "cold_ns":
         return None, "a cold start is one sample: it has no window to drift in"
-    if scenario_of(record) == "server":
+    if scenario_name(record.identity.scenario) == "server":
         return None, "queries arrive at random, so that quarters of the window differ by chance"
     why = f"{len(ordered)} queries; {DRIFT_MIN[window.samples_kind]} are needed"
     return drift_of(ordered, window, quarter_medians), why

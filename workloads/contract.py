@@ -52,9 +52,10 @@ class Quality:
 class Card:
     """The workload in numbers; every record carries a copy of it.
 
-    `flops` counts a multiply-add as two operations, for one sample. `weight_bytes` are the weights in fp32, `io_bytes`
-    the inputs plus outputs of one sample; `flops` is None where an operator cannot be counted. `distinct_inputs` samples rotate through a measurement. A role other than
-    "model" marks a probe of the machine's own ceilings, drawn as roofs and never ranked.
+    `flops` counts a multiply-add as two operations, for one sample; None: some operator cannot be counted.
+    `weight_bytes` are the weights in fp32, `io_bytes` the inputs plus outputs of one sample. `distinct_inputs` samples
+    rotate through a measurement. A role other than "model" marks a probe of the machine's own ceilings, drawn as roofs
+    and never ranked.
     """
 
     name: str

@@ -48,7 +48,7 @@ class _Takes:
 
 
 class Checkpoint:
-    """A source as `bench/preparing.py` takes it; raises ModelFileError for what cannot be measured."""
+    """A source as `bench/usermodel/preparing.py` takes it; raises ModelFileError for what cannot be measured."""
 
     external: Mapping[str, Path] = {}
 

@@ -1,4 +1,4 @@
-"""A user's own model as a workload: what lies in its prepared folder. `bench/usermodel.py` prepares one.
+"""A user's own model as a workload: what lies in its prepared folder. `bench/usermodel/` prepares one.
 
     graph/         model.onnx, free dimensions fixed except the sample axis; its external data, if any, beside it
     inputs.npz     the samples that are measured, by input name, axis 0 being the sample axis
@@ -106,11 +106,6 @@ class UserModel(Workload):
     @cached_property
     def _inputs(self) -> Arrays:
         return _arrays(Path(self.folder) / INPUTS)
-
-
-def prepared(folder: str) -> UserModel:
-    """The workload in a prepared folder; FileNotFoundError where there is none."""
-    return UserModel(folder)
 
 
 def _arrays(path: Path) -> dict[str, Any]:

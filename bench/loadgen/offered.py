@@ -6,14 +6,14 @@ session: what a session can do under these says too much of what it can do under
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from bench import server
+from bench.arrivals import Arrived
 from bench.loadgen import run
 
 if TYPE_CHECKING:
@@ -35,11 +35,16 @@ class Arrivals:
 
     def probe(self, rate_per_s: float) -> server.Probe:
         """A test as the last one will be, but no longer than our own probes."""
-        durations = {name: getattr(self.job.effort, name) for name in ("min_duration_s", "max_duration_s")}
-        shorter = {name: min(server.PROBE_MAX_S, duration_s) for name, duration_s in durations.items()}
-        trace = self.run(rate_per_s, replace(self.job.effort, **shorter)).trace
-        over, allowed = self.over(trace.latency_ns), server.Bound.of(*self.job.bounds[0], len(trace.latency_ns)).allowed
-        return server.Probe(rate_per_s, len(trace.latency_ns), over, over <= allowed)
+        return self.seen(self.run(rate_per_s, server.probing(self.job.effort)), rate_per_s).probe()
+
+    def seen(self, ended: Ended, rate_per_s: float) -> server.Run:
+        """A test as a run of our own; its lags are LoadGen's: from when a query was due until it was issued."""
+        trace, queries = ended.trace, len(ended.trace.latency_ns)
+        latencies, lags = (array("q", each.tobytes()) for each in (trace.latency_ns, trace.lag_ns))
+        issued_per_s = (queries - 1) * 1e9 / int(trace.due_ns[-1] + trace.lag_ns[-1])
+        arrived = Arrived(latencies, lags, 0, trace.duration_ns)
+        bound = server.Bound.of(self.latency_ms, self.percentile, queries)
+        return server.Run(rate_per_s, issued_per_s, arrived, bound, self.over(trace.latency_ns))
 
     def over(self, latency_ns: Any) -> int:
         return int((latency_ns > round(self.latency_ms * 1e6)).sum())
@@ -59,6 +64,7 @@ def drive(
 ) -> Generator[str, None, tuple[Ended, dict[str, Any]]]:
     """The last test, and the section `load` of it. A rate that was searched for is lowered while it is too fast."""
     probes: list[server.Probe] = []
+    searched = rate_per_s is None
     if rate_per_s is None:
         yield "search"
         rate_per_s, probes = server.search(capacity_per_s, arrivals.probe)
@@ -69,26 +75,14 @@ def drive(
         if attempt == attempts_max or not arrivals.too_fast(ended):
             break
         rate_per_s *= server.STEP_DOWN
-    return ended, _load(arrivals, ended, attempt, probes)
+    return ended, _load(arrivals, ended, searched, attempt, probes)
 
 
-def _load(arrivals: Arrivals, ended: Ended, attempts: int, probes: Sequence[server.Probe]) -> dict[str, Any]:
+def _load(arrivals: Arrivals, ended: Ended, searched: bool, attempts: int, probes: Sequence[server.Probe]) -> Any:
     """Shaped as `results.record.Load`.
 
     LoadGen does not scale its arrivals to the rate that it was given (its GenerateQueries says so), so what it offered
-    is the rate of the schedule that it made. A lag is its own: from when a query was due until it was issued.
+    is the rate of the schedule that it made.
     """
-    trace, lags = ended.trace, np.sort(ended.trace.lag_ns)
-    last_ns = int(trace.due_ns[-1])
-    return {
-        "bound_ms": arrivals.latency_ms,
-        "percentile": arrivals.percentile,
-        "offered_per_s": (len(lags) - 1) * 1e9 / last_ns,
-        "issued_per_s": (len(lags) - 1) * 1e9 / (last_ns + int(trace.lag_ns[-1])),
-        "lag_p99_ns": int(lags[len(lags) * 99 // 100]),
-        "lag_max_ns": int(lags[-1]),
-        "over": arrivals.over(trace.latency_ns),
-        "searched": bool(probes),
-        "attempts": attempts,
-        "probes": [asdict(probe) for probe in probes],
-    }
+    due_ns = ended.trace.due_ns
+    return arrivals.seen(ended, (len(due_ns) - 1) * 1e9 / int(due_ns[-1])).load(searched, attempts, probes)

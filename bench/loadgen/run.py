@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import arrivals, measure
+from bench import INSTALL, arrivals, measure
 from bench.loadgen import logs
 from bench.loadgen.client import Client, Overlapped, Samples, Serial
 from bench.scenarios import MultiStream
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from bench.protocol import Job
     from bench.scenarios import Scenario
 
-REMEDY = "--rules=mlperf needs MLPerf's LoadGen: pip install -e '.[mlperf]'"
 NAMES = {"single_stream": "SingleStream", "multi_stream": "MultiStream", "server": "Server", "offline": "Offline"}
 SINGLE_STREAM_PERCENTILE, MULTI_STREAM_PERCENTILE = 0.90, 0.99
 """inference_rules.adoc §3, "Scenarios"."""
@@ -38,7 +37,7 @@ def library() -> Any:
     try:
         import mlperf_loadgen
     except ImportError as error:
-        raise Unsupported(REMEDY) from error
+        raise Unsupported(f"this needs MLPerf's LoadGen: {INSTALL.format(extra='mlperf')}") from error
     return mlperf_loadgen
 
 

@@ -16,13 +16,15 @@
 | heavy_tail | note | the mean is over 1.25 times the median: a few slow queries take much of the time |
 | host_bound | note | a run takes the host over 1.25 times as long as the device says it worked |
 | link_bound | note | moving inputs and outputs takes as long as the run, or longer |
-| generator_bound | invalid | the load generator was late, or issued under 99 % of the rate offered |
+| generator_bound | invalid | the load generator was late, or issued too little; noisy: in under 1,000 queries |
 | bound_missed | invalid | more queries of a server's window exceeded the latency bound than the bound allows |
 | loadgen_invalid | invalid | MLPerf's LoadGen calls the run invalid |
+| page_cache_warm | noisy | a cold start from a cold page cache found over 5 % of its files in memory |
 | not_official | note | LoadGen was driven for less than MLPerf's durations |
 | machine_drift | noisy | the calibration kernels shifted by more than 3 % between before and after |
 | stolen_time | noisy | the hypervisor took more than 5 % of the time during the window |
 | other_load | noisy | other processes used more than 5 % of the processors during the window |
+| memory_pressure | noisy | less than a tenth of the memory was left during the window |
 | thermal_throttling | noisy | the device names a thermal reason, or the host's throttle counter rose |
 | clock_throttling | noisy | the device names another reason, or a clock fell by more than 10 % in the window |
 | device_shared | noisy | others used the device before, during or after the window |
@@ -43,10 +45,10 @@ from collections.abc import Iterable
 from results.checks import load, machine, outputs, window
 from results.checks.machine import machine_shift
 from results.checks.outputs import output_faults
-from results.checks.reasons import Figures, invalid, noisy, scenario_of
+from results.checks.reasons import Figures, invalid, noisy
 from results.record import Reason, Record, Verdict
 
-__all__ = ["Figures", "judge", "judge_repeats", "machine_shift", "output_faults", "scenario_of", "verdict_of"]
+__all__ = ["Figures", "judge", "judge_repeats", "machine_shift", "output_faults", "verdict_of"]
 
 HALF_WIDTH_ALLOWED = 0.05
 CHECKS = (*outputs.CHECKS, *window.CHECKS, *load.CHECKS, *machine.CHECKS)

@@ -12,6 +12,7 @@ MACHINE_DRIFT_ALLOWED = 0.03
 STEAL_ALLOWED_PERCENT = 5.0
 OTHER_LOAD_ALLOWED_PERCENT = 5.0
 CLOCK_DROP_ALLOWED = 0.10
+MEMORY_LEFT_NEEDED = 0.10
 LEAK_ALLOWED_BYTES = 64 << 20
 
 _KERNELS = ("integer_ns", "sgemm_ns", "memcpy_ns")
@@ -66,6 +67,14 @@ def _neighbours(record: Record, _: Figures) -> Iterator[Reason]:
         yield noisy("device_shared", f"other processes used the device: {seen} the window")
 
 
+def _memory(record: Record, _: Figures) -> Iterator[Reason]:
+    during, total_bytes = _at(record, "during"), record.context.machine.memory_bytes
+    left_bytes = during.memory_available_bytes if during else None
+    if left_bytes is not None and left_bytes < MEMORY_LEFT_NEEDED * total_bytes:
+        detail = f"{left_bytes >> 20} of {total_bytes >> 20} MiB were left; a tenth is needed, or the kernel may swap"
+        yield noisy("memory_pressure", detail)
+
+
 def _throttling(record: Record, _: Figures) -> Iterator[Reason]:
     named = {name for each in record.context.conditions for name in each.device_throttle_reasons or ()}
     thermal = sorted(name for name in named if "thermal" in name.lower())
@@ -117,4 +126,4 @@ def _rise(record: Record, name: str) -> float | None:
     return None if before is None or after is None else after - before
 
 
-CHECKS: tuple[Check, ...] = (_calibration, _neighbours, _throttling, _leak, _power)
+CHECKS: tuple[Check, ...] = (_calibration, _neighbours, _memory, _throttling, _leak, _power)

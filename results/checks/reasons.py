@@ -34,8 +34,3 @@ def noisy(code: str, detail: str) -> Reason:
 def note(code: str, detail: str) -> Reason:
     """What the number is; it is trusted as it stands."""
     return Reason(code=code, severity="note", detail=detail)
-
-
-def scenario_of(record: Record) -> str:
-    """The scenario's name, without its parameters."""
-    return record.identity.scenario.partition("(")[0]

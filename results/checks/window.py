@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from results.checks.reasons import Check, Figures, noisy, note, scenario_of
+from results.checks.reasons import Check, Figures, noisy, note
+from results.names import scenario_name
 from results.record import Reason, Record
 
 DRIFT_ALLOWED = 0.05
@@ -32,7 +33,7 @@ def _drift(_: Record, figures: Figures) -> Iterator[Reason]:
 
 def _count(record: Record, figures: Figures) -> Iterator[Reason]:
     """A server's window is long enough or not by how many queries were over its bound (results/checks/load.py)."""
-    enough = MIN_QUERIES.get(scenario_of(record), 0)
+    enough = MIN_QUERIES.get(scenario_name(record.identity.scenario), 0)
     if figures.queries < enough:
         yield noisy("too_few_samples", f"{figures.queries} queries; {enough} are needed")
 
@@ -40,7 +41,8 @@ def _count(record: Record, figures: Figures) -> Iterator[Reason]:
 def _tail(record: Record, figures: Figures) -> Iterator[Reason]:
     """In a closed loop; at random arrivals queueing alone gives a tail."""
     mean_ns, median_ns = figures.latency_mean_ns, figures.latency_p50_ns
-    if mean_ns and median_ns and mean_ns > TAIL_NOTED * median_ns and scenario_of(record) != "server":
+    closed = scenario_name(record.identity.scenario) != "server"
+    if closed and mean_ns and median_ns and mean_ns > TAIL_NOTED * median_ns:
         detail = f"the mean latency is {mean_ns / median_ns:.2f} times the median"
         yield note("heavy_tail", f"{detail}: throughput follows the mean, of which slow queries are a large part")
 

@@ -7,8 +7,9 @@ from itertools import combinations, pairwise
 from math import sqrt
 from typing import Any
 
+from results.checks.bounds import counted
 from results.lints.kinds import SLACK, Found, RepeatLint, Row, known
-from results.metrics import kind_of
+from results.names import scenario_name
 from results.record import Record, Summary
 from results.rows import IDENTITY
 
@@ -30,7 +31,8 @@ def _queries_per_s(record: Record, summary: Summary) -> float | None:
 def _little(record: Record, summary: Summary) -> Iterator[Found]:
     """J. D. C. Little, "A proof for the queuing formula L = λW", Operations Research 9(3), 1961."""
     rate_per_s, mean_ns = _queries_per_s(record, summary), summary.latency_mean_ns
-    if kind_of(record.identity.scenario) not in ("single_stream", "multi_stream") or not rate_per_s or not mean_ns:
+    one_by_one = scenario_name(record.identity.scenario) in ("single_stream", "multi_stream")
+    if not one_by_one or not rate_per_s or not mean_ns:
         return
     under_way = rate_per_s * mean_ns / 1e9
     figures = f"{rate_per_s:.4g} queries/s x {mean_ns / 1e6:.4g} ms mean latency = {under_way:.3f} under way"
@@ -43,7 +45,7 @@ def _little(record: Record, summary: Summary) -> Iterator[Found]:
 def _little_in_service(record: Record, summary: Summary) -> Iterator[Found]:
     """A server's queue has no limit, but where the bound is kept the fastest query did not wait."""
     rate_per_s, least_ns, load = _queries_per_s(record, summary), summary.latency_min_ns, record.load
-    if load is None or not rate_per_s or not least_ns or load.over > (1 - load.percentile / 100) * summary.queries:
+    if load is None or not rate_per_s or not least_ns or counted(load, summary.queries) is False:
         return
     under_way, allowed = rate_per_s * least_ns / 1e9, _at_a_time(record)
     if under_way > SERVED * allowed:
@@ -53,7 +55,7 @@ def _little_in_service(record: Record, summary: Summary) -> Iterator[Found]:
 
 def _at_a_time(record: Record) -> int:
     """Runs under way at most."""
-    single = kind_of(record.identity.scenario) == "single_stream"
+    single = scenario_name(record.identity.scenario) == "single_stream"
     return 1 if single else int(record.context.settings.get("inflight", 1))
 
 

@@ -12,7 +12,7 @@ from results.metrics import METRICS, Metric
 from results.record import Machine, Reason
 from results.report import sections
 from results.report.lines import USUAL, Line, first_ok
-from results.report.sheets import words
+from results.report.words import spaced
 
 SECTIONS = (
     "Why this verdict", "Worth knowing", "Measure it again", "Raw data, under the results folder", "Load offered",
@@ -91,7 +91,7 @@ def _sections(line: Line, machine: Machine) -> Iterator[Section]:
 
 
 def _reasons(reasons: Iterable[Reason]) -> dict[str, str]:
-    return {words(reason.code): reason.detail for reason in reasons}
+    return {spaced(reason.code): reason.detail for reason in reasons}
 
 
 def _missing(missing: Mapping[str, str]) -> dict[str, str]:

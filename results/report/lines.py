@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from results.metrics import BY_KEY, figure_of, kind_of
+from results.metrics import BY_KEY, figure_of
+from results.names import scenario_name
+from results.report.words import spaced
 from results.roofline import ELEMENT_BYTES
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class Line:
     @property
     def kind(self) -> str:
         """The scenario without its parameters."""
-        return kind_of(self.row["scenario"])
+        return scenario_name(self.row["scenario"])
 
     @property
     def place(self) -> Place:
@@ -65,9 +67,7 @@ class Line:
         if row["provenance"] != "measured":
             return f"{row['provenance']}: never ranked with measured values"
         if row["verdict"] == "invalid":
-            return "invalid: " + ", ".join(
-                reason.code.replace("_", " ") for reason in row["reasons"] if reason.severity != "note"
-            )
+            return "invalid: " + ", ".join(spaced(one.code) for one in row["reasons"] if one.severity != "note")
         return "" if self.value else row["missing"].get(self.headline, "no figure")
 
     @property

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from results.metrics import BY_KEY, kind_of
+from results.metrics import BY_KEY
+from results.names import scenario_name
 from results.numbers import si
 from results.report import charts, palette
 from results.report.charts import Point, Roof, Tile
 from results.report.lines import Line, Place, precision_order, ratio
 from results.report.scenarios import KINDS
 from results.report.svg import Mark
+from results.report.words import spaced
 from results.roofline import Ceiling
 
 FACETS_MAX = 20
@@ -87,7 +89,7 @@ def paretos(lines: Sequence[Line], legend: Legend) -> tuple[list[Figure], str]:
     caption = (
         "Each point is one engine at one precision and batch: the median latency of its single stream across, its "
         "offline throughput up, both logarithmic. Better is up and left; the dashed front joins what nothing else "
-        "beats in both."
+        "beats in both. What LoadGen drove is in the tables only."
     )
     if unpaired:
         caption += f" {unpaired} more {'has' if unpaired == 1 else 'have'} only one of the two figures and no point."
@@ -121,7 +123,7 @@ def heat_maps(
     counts = Counter(line.row["scenario"] for line in lines if line.id in base and line.kind in KINDS)
     chosen = [scenario for scenario, _ in counts.most_common(HEAT_MAPS_MAX)]
     figures: list[Figure] = []
-    for scenario in sorted(chosen, key=lambda name: (list(KINDS).index(kind_of(name)), name)):
+    for scenario in sorted(chosen, key=lambda name: (list(KINDS).index(scenario_name(name)), name)):
         found = [line for line in lines if line.row["scenario"] == scenario and line.id in base]
         batch = Counter(line.row["batch"] for line in found).most_common(1)[0][0]
         every = [
@@ -147,7 +149,7 @@ def _pairs(lines: Sequence[Line]) -> Iterator[tuple[Line, ...]]:
     """A single stream with the offline run of the same configuration; other scenarios are other quantities."""
     configurations: dict[tuple[object, ...], dict[str, Line]] = {}
     for line in lines:
-        if line.kind in PAIR:
+        if line.kind in PAIR and line.row["rules"] == "accelmark":
             key = (line.row["workload"], line.config, line.row["mode"], line.row["batch"], line.place)
             configurations.setdefault(key, {})[line.kind] = line
     for found in configurations.values():
@@ -177,7 +179,7 @@ def _roofline(prefix: str, lines: Sequence[Line], roofs: Sequence[Roof], legend:
         points.append(_roof_point(line, legend, "" if name in labelled else name))
         labelled.add(name)
     hardware = lines[0].hardware
-    load = offline[0].kind.replace("_", " ")
+    load = spaced(offline[0].kind)
     caption = (
         f"Up: operations done per second, {load}. Across: operations per byte that has to be moved (weights once a "
         "batch, inputs and outputs once), an upper bound as caches are not counted. The roofs are this machine's own, "
@@ -216,7 +218,7 @@ def _heat_map(
         for i, workload in enumerate(rows)
         for j, config in enumerate(columns)
     }
-    name = KINDS[kind_of(scenario)].title + scenario.removeprefix(kind_of(scenario)).replace("(", " (")
+    name = KINDS[scenario_name(scenario)].title + scenario.removeprefix(scenario_name(scenario)).replace("(", " (")
     caption = f"Batch {batch}. 1.00× is {base_name}." + _left_out(ranked, rows, columns)
     heads = [_wrapped(config) for config in columns]
     drawn = charts.heat_map(rows, heads, tiles, f"{name}: ratio to the baseline by workload and engine", prefix)

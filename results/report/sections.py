@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from results.numbers import si, significant
 from results.record import Conditions, Machine, OutputCheck, Record
+from results.report.words import spaced
 
 Pairs = Iterator[tuple[str, str]]
 PROBES_MAX = 24
@@ -77,7 +78,7 @@ def energy(record: Record) -> Pairs:
         return
     yield "read", f"{found.method} of {found.meter}, covers the {found.scope}, {found.readings} readings"
     verdict = {True: "valid", False: "not valid", None: found.missing.get("power_valid", "")}[found.power_valid]
-    codes = ", ".join(code.replace("_", " ") for code in found.power_reasons)
+    codes = ", ".join(spaced(code) for code in found.power_reasons)
     yield "power", f"{verdict}: {codes}" if codes else verdict
     for name, field, unit in (("of the window", "energy_j", "J"), ("net", "net_energy_j", "J"),
                               ("idle", "idle_w", "W"), ("second meter", "check_j", "J")):  # fmt: skip
@@ -93,7 +94,7 @@ def conditions(record: Record) -> Pairs:
         yield one.moment, ", ".join(_now(one)) or "nothing could be read"
     by_reason: dict[str, list[str]] = {}
     for name, reason in every[0].missing.items() if every else ():
-        by_reason.setdefault(reason, []).append(name.replace("_", " "))
+        by_reason.setdefault(reason, []).append(spaced(name))
     for reason, names in by_reason.items():
         yield ", ".join(names), f"not measured: {reason}"
 

@@ -10,6 +10,7 @@ from results.metrics import BY_KEY
 from results.report.lines import OPTIONAL, USUAL, Line, precision_order, ratio
 from results.report.notes import Notes
 from results.report.scenarios import ENERGY, KINDS, OTHER
+from results.report.words import spaced
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def _sheet(name: str, lines: Sequence[Line], context: Context) -> Sheet:
         for line in lines
     ]
     caption = " ".join(filter(None, (_common_words(shared), kind.caption, _unmetered_words(lines, unmetered, context))))
-    return Sheet(name, kind.title or name.replace("_", " ").capitalize(), caption, columns, rows)
+    return Sheet(name, kind.title or spaced(name).capitalize(), caption, columns, rows)
 
 
 def _common_words(shared: Mapping[str, str]) -> str:
@@ -229,17 +230,13 @@ def _quality(line: Line, context: Context) -> Cell:
 def _verdict(line: Line, _: Context) -> Cell:
     """The reasons that decided it; notes, and LoadGen's own verdict, are labels beside it."""
     row = line.row
-    codes = ", ".join(words(reason.code) for reason in row["reasons"] if reason.severity != "note")
-    tags = [words(reason.code) for reason in row["reasons"] if reason.severity == "note"]
+    codes = ", ".join(spaced(reason.code) for reason in row["reasons"] if reason.severity != "note")
+    tags = [spaced(reason.code) for reason in row["reasons"] if reason.severity == "note"]
     if row["loadgen"]:
         tags.insert(0, f"LoadGen: {row['loadgen']}")
         tags += ["not official"] if not row["official"] and "not official" not in tags else []
     css = "verdict why" if codes or tags else "verdict"
     return Cell(row["verdict"], css, verdict=row["verdict"], tail=codes, tags=tags)
-
-
-def words(code: str) -> str:
-    return code.replace("_", " ")
 
 
 _SPECIAL: dict[str, Callable[[Line, Context], Cell]] = {

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from results.numbers import si
 from results.report.lines import Line
-from results.report.sheets import Cell, Column, words
+from results.report.sheets import Cell, Column
+from results.report.words import spaced
 
 if TYPE_CHECKING:
     from results.join import Table
@@ -77,14 +78,14 @@ def findings(every: Sequence[Line], table: Table) -> list[Findings]:
         named = _finding(one.detail, by_key[one.row_key, one.fingerprint])
         groups.setdefault((one.level, one.code), []).append(named)
     return [
-        Findings(level, LEVELS[level], words(code), lints.WHY[code], rows[:FINDINGS_MAX], len(rows[FINDINGS_MAX:]))
+        Findings(level, LEVELS[level], spaced(code), lints.WHY[code], rows[:FINDINGS_MAX], len(rows[FINDINGS_MAX:]))
         for (level, code), rows in groups.items()
     ]
 
 
 def _finding(detail: str, line: Line) -> Finding:
     row = line.row
-    name = f"{row['workload']}, {line.config}, {row['scenario'].replace('_', ' ')}, batch {row['batch']}"
+    name = f"{row['workload']}, {line.config}, {spaced(row['scenario'])}, batch {row['batch']}"
     shown = row["status"] == "ok" and row["role"] == "model"
     return Finding(name, line.id if shown else "", detail)
 

@@ -61,6 +61,11 @@ TERMS = (
 )
 
 
+def spaced(code: str) -> str:
+    """A code as people read it."""
+    return code.replace("_", " ")
+
+
 def glossary() -> list[tuple[str, str]]:
     """Words, then verdicts, then every metric with its formula and unit."""
     return [*TERMS, *VERDICTS, *((metric.title, metric.how) for metric in METRICS)]

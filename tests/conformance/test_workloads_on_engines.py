@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from backends.contract import Unsupported
-from bench import audit, parts
+from bench import parts
+from bench.audit import correctness
 from tests.conformance.conftest import Adapter
 from workloads.contract import Workload
 
@@ -21,7 +22,7 @@ def check(adapter: Adapter, name: str, precision: str, batch: int, goal: str) ->
         if precision == "fp32":
             raise
         pytest.skip(str(reason))
-    seen = audit.outputs(workload, session, batch, precision, seed=1)
+    seen = correctness.outputs(workload, session, batch, precision, seed=1)
     assert seen["finite"]
     assert seen["n"] >= 12
     assert seen["identity_hits"] == seen["n"]

@@ -10,7 +10,6 @@ import contextlib
 import os
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import pytest
 
 from bench import supervisor
 from results import log, store
+from tests.fakes.processes import alive, wait_for, workers
 
 FILLER = "filler"
 
@@ -26,8 +26,7 @@ FILLER = "filler"
 def kill_worker(_root: Path) -> None:
     (worker,) = workers(os.getpid())
     os.kill(worker, signal.SIGKILL)
-    while ") Z " not in Path(f"/proc/{worker}/stat").read_text():  # its parent is busy here and has not reaped it
-        time.sleep(0.005)
+    wait_for(lambda: not alive(worker))  # its parent is busy here and does not reap it
 
 
 def kill_run(_root: Path) -> None:
@@ -107,14 +106,3 @@ def _at_the_second_append(hurt: Callable[[], None]) -> None:
         append(descriptor, path, payload)
 
     log.append = hurting
-
-
-def workers(parent: int) -> list[int]:
-    """Children of `parent` that run bench.worker."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # gone in between
-            is_child = int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == parent
-            if is_child and b"bench.worker" in (entry / "cmdline").read_bytes():
-                found.append(int(entry.name))
-    return found

@@ -17,6 +17,7 @@ from typing import Any, cast
 import numpy as np
 
 from results.log import frame
+from results.names import scenario_name
 from results.record import (
     Bound,
     Calibration,
@@ -105,16 +106,12 @@ def identities(n: int) -> list[Identity]:
 
 def of(scenario: str, workload: str = "kws", engine: str = "onnxruntime", **changes: Any) -> Identity:
     """An identity of any scenario; `changes` replace its fields."""
-    goal: Any = GOALS.get(kind_of(scenario), "latency")
+    goal: Any = GOALS.get(scenario_name(scenario), "latency")
     made = Identity(
         workload=workload, precision="fp32", batch="1", scenario=scenario, goal=goal, backend="cpu", device="cpu",
         engine=engine,
     )  # fmt: skip
     return made.model_copy(update=changes)
-
-
-def kind_of(scenario: str) -> str:
-    return scenario.partition("(")[0]
 
 
 def query_samples(identity: Identity) -> int:
@@ -355,7 +352,7 @@ def _conditions() -> Iterator[Conditions]:
 
 
 def _measured(identity: Identity, record_id: str, queries: int, speed: float, seed: int) -> dict[str, Any]:
-    kind = kind_of(identity.scenario)
+    kind = scenario_name(identity.scenario)
     data = samples(identity, queries, seed, speed)
     duration_ns = int(data.max() if kind == "offline" else data.sum())
     load = _load(identity, data, speed) if kind == "server" else None

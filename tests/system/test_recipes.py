@@ -52,7 +52,7 @@ def measure(copy: Path, *arguments: str) -> str:
 
 def test_each_kind_of_part_has_a_recipe_of_one_file() -> None:
     shelves = {str(Path(file).parent) for file in recipes()}
-    assert shelves == {"workloads/models", "backends/engines", "backends", "results/exports"}
+    assert shelves == {"workloads/models", "backends/engines", "backends/meters", "backends", "results/exports"}
 
 
 def test_recipes_keep_the_house_rules() -> None:
@@ -86,7 +86,11 @@ def test_the_engine_computes_and_is_measured(copy: Path) -> None:
     assert "1 ok" in out
 
 
-@pytest.mark.parametrize("name", ["ort_plain", "host"])
+def test_the_meter_is_listed(copy: Path) -> None:
+    assert re.search(r"meter +. battery", run(copy, "bench.cli", "doctor", "--dry"))
+
+
+@pytest.mark.parametrize("name", ["ort_plain", "host", "battery"])
 def test_parts_pass_the_conformance_suite(copy: Path, name: str) -> None:
     """By the command that CONTRIBUTING.md gives; the copy has the suite, but not the parts of the tests' own."""
     shutil.copytree(ROOT / "tests", copy / "tests", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))

@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from results.store import read, repair
+from tests.fakes.processes import alive, wait_for, workers
 from tests.system.run_helpers import ENVIRONMENT, ROOT, bench, command, measured
 
 SHORT = ("--backend=fake", "--engine=fake-exact", "--workload=fake-project")
@@ -42,33 +43,6 @@ def running(results: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         if started.poll() is None:
             started.kill()
         started.communicate()
-
-
-def wait_for(happened: Callable[[], object], within_s: float = 40) -> None:
-    deadline = time.monotonic() + within_s
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-
-
-def workers(parent: int) -> list[int]:
-    """Children of `parent` that run bench.worker."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            is_child = int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == parent
-            if is_child and b"bench.worker" in (entry / "cmdline").read_bytes():
-                found.append(int(entry.name))
-        except OSError:  # gone in between
-            continue
-    return found
-
-
-def alive(pid: int) -> bool:
-    try:
-        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
 
 
 def stored(results: Path) -> int:

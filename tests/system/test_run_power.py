@@ -69,3 +69,10 @@ def test_a_meter_that_cannot_be_meant_is_bad_input(tmp_path: Path, meter: str, c
     assert done.stderr.startswith("accelmark: --meter ")
     assert cause in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_meter_that_was_asked_for_and_gives_nothing_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "none.csv"
+    done = bench(tmp_path / "runs", *ASKED, f"--meter=csv:{path}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"--meter: no energy of 1 records: csv: {path}: " in done.stdout

@@ -5,13 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from results.record import Record
+from tests.fakes.processes import alive, wait_for
 from tests.system.run_helpers import ENVIRONMENT, ROOT, command, measured
 from tests.unit import user_models as models
 
@@ -62,20 +62,6 @@ def preparing(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-
-
-def wait_for(happened: Callable[[], object], limit_s: float = 60) -> None:
-    deadline = time.monotonic() + limit_s
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def test_ctrl_c_while_preparing_is_one_line(preparing: subprocess.Popen[str], tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from backends.contract import Session
-from bench import audit, parts, queries
+from bench import parts, queries
+from bench.audit import correctness
 from tests.fakes.fake_workloads import FakeMemory, FakeProject
 from workloads.contract import Unsupported, Workload
 
@@ -47,7 +48,7 @@ class Replay(Session):
 
 
 def check(workload, session, batch=1, seed=5):
-    return audit.outputs(workload, session, batch, "fp32", seed)
+    return correctness.outputs(workload, session, batch, "fp32", seed)
 
 
 def accepted(evidence):
@@ -138,7 +139,7 @@ FAKES = [FakeProject(), FakeMemory()]
 @pytest.mark.parametrize("workload", FAKES, ids=lambda workload: workload.card.name)
 @pytest.mark.parametrize("batch", [1, 5])
 def test_the_outputs_of_an_honest_window_are_accepted(workload, batch):
-    evidence = audit.timed_outputs(Window(workload, Late(workload), batch).witness)
+    evidence = correctness.timed_outputs(Window(workload, Late(workload), batch).witness)
     assert accepted(evidence)
     assert 3 <= evidence["n"] <= 12
 
@@ -151,14 +152,14 @@ def test_an_answer_that_goes_wrong_late_in_the_window_is_seen_though_the_check_b
 ):
     session = Late(workload, after=300, stale=stale)
     assert accepted(check(workload, session, batch))
-    evidence = audit.timed_outputs(Window(workload, session, batch, count=600).witness)
+    evidence = correctness.timed_outputs(Window(workload, session, batch, count=600).witness)
     assert evidence["identity_hits"] < evidence["n"]
     assert not accepted(evidence)
 
 
 def test_a_window_without_a_known_answer_is_no_evidence_and_says_so():
     with pytest.raises(Unsupported, match="no query whose golden outputs are known began and ended in the window"):
-        audit.timed_outputs(Window(FakeProject(), Late(FakeProject()), count=0).witness)
+        correctness.timed_outputs(Window(FakeProject(), Late(FakeProject()), count=0).witness)
 
 
 def test_a_workload_without_golden_outputs_is_no_evidence_and_says_so():
@@ -167,7 +168,7 @@ def test_a_workload_without_golden_outputs_is_no_evidence_and_says_so():
             raise Unsupported("nobody computed them")
 
     with pytest.raises(Unsupported, match="the workload has no golden outputs"):
-        audit.timed_outputs(queries.Witness(Unknown(), 1, "fp32"))
+        correctness.timed_outputs(queries.Witness(Unknown(), 1, "fp32"))
 
 
 @pytest.mark.parametrize("shape", [(1, 4), (0, 5)])
@@ -176,8 +177,8 @@ def test_an_output_of_another_shape_in_the_window_is_an_error(shape):
         def run(self, values):
             return {"y": np.zeros(shape)}
 
-    with pytest.raises(audit.WrongOutputsError, match="output y has shape"):
-        audit.timed_outputs(Window(FakeProject(), Odd()).witness)
+    with pytest.raises(correctness.WrongOutputsError, match="output y has shape"):
+        correctness.timed_outputs(Window(FakeProject(), Odd()).witness)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -254,24 +255,24 @@ def test_outputs_of_another_name_or_shape_are_an_error(outputs, message):
         def run(self, values):
             return outputs
 
-    with pytest.raises(audit.WrongOutputsError, match=message):
+    with pytest.raises(correctness.WrongOutputsError, match=message):
         check(FakeProject(), Odd())
 
 
 def test_an_output_that_never_varies_is_judged_by_its_error():
     golden = {"y": np.random.default_rng(0).standard_normal((12, 4)), "position": np.full((12, 1), 131.0)}
-    right = audit.agree(golden, golden, range(12))
+    right = correctness.agree(golden, golden, range(12))
     assert right.hits.all()
     assert right.cosine.min() == pytest.approx(1.0)
-    wrong = audit.agree({**golden, "position": np.full((12, 1), 65.5)}, golden, range(12))
+    wrong = correctness.agree({**golden, "position": np.full((12, 1), 65.5)}, golden, range(12))
     assert wrong.cosine.max() == pytest.approx(0.5)
 
 
 @given(st.integers(0, 2**32), st.floats(0.5, 1000), st.permutations(range(12)))
 def test_agreement_does_not_depend_on_scale_or_order(seed, scale, order):
     golden, noise = np.random.default_rng(seed).standard_normal((2, 12, 6))
-    one = audit.agree({"y": golden + noise}, {"y": golden}, range(12))
-    other = audit.agree({"y": scale * (golden + noise)[order]}, {"y": scale * golden}, order)
+    one = correctness.agree({"y": golden + noise}, {"y": golden}, range(12))
+    other = correctness.agree({"y": scale * (golden + noise)[order]}, {"y": scale * golden}, order)
     np.testing.assert_allclose(one.cosine[order], other.cosine, atol=1e-9)
     np.testing.assert_allclose(one.error[order], other.error, rtol=1e-9)
 
@@ -279,6 +280,6 @@ def test_agreement_does_not_depend_on_scale_or_order(seed, scale, order):
 @given(arrays(np.float64, (12, 6), elements=st.floats(-100, 100)))
 def test_agreement_stays_within_its_bounds(golden):
     found = np.random.default_rng(2).standard_normal((12, 6)) * 1e200
-    agreement = audit.agree({"y": found}, {"y": golden}, range(12))
+    agreement = correctness.agree({"y": found}, {"y": golden}, range(12))
     assert (np.abs(agreement.cosine) <= 1).all()
-    assert (agreement.error <= audit.ERROR_MAX).all()
+    assert (agreement.error <= correctness.ERROR_MAX).all()

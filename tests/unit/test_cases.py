@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from backends.contract import Backend, Device, Engine, Model, Plan, Presence, Session
-from bench import cases, parts
-from bench.cases import Case, Selection, SelectionError, expand, items
+from bench import cases, parts, selection
+from bench.cases import Case, expand, items
 from bench.profiles import PROFILES
+from bench.selection import Selection, SelectionError
 from results.names import is_name
 from results.record import Card, Identity
 from results.strict import Name
@@ -298,7 +299,7 @@ def test_rules_are_identity_and_in_the_id_where_they_are_not_our_own(
     shelves: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelves([backend("b", present())], [engine("e")])
-    monkeypatch.setattr(cases, "find_spec", lambda name: object() if name == "mlperf_loadgen" else None)
+    monkeypatch.setattr(selection, "find_spec", lambda name: object() if name == "mlperf_loadgen" else None)
     ours, theirs = (expand(dataclasses.replace(ONCE, rules=rules))[0] for rules in ("accelmark", "mlperf"))
     assert (ours.id, theirs.id) == ("fake-project-b-e-fp32-offline-b1", "fake-project-b-e-fp32-offline-b1-mlperf")
     assert Identity(**theirs.identity()).rules == "mlperf"
@@ -306,7 +307,7 @@ def test_rules_are_identity_and_in_the_id_where_they_are_not_our_own(
 
 
 def test_rules_of_mlperf_need_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cases, "find_spec", lambda _name: None)
+    monkeypatch.setattr(selection, "find_spec", lambda _name: None)
     with pytest.raises(SelectionError, match=r"--rules mlperf needs MLPerf's LoadGen: pip install -e '.\[mlperf\]'"):
         Selection(rules="mlperf")
 

@@ -10,7 +10,7 @@ import pytest
 from results import compare, store
 from results.compare import Compared
 from results.metrics import METRICS
-from results.record import Identity
+from results.record import Identity, Record
 from results.stats import summarise
 from results.store import Problem, Run, StoreError
 from tests.fakes import records
@@ -18,10 +18,19 @@ from tests.fakes import records
 SINGLE, OFFLINE = records.identities(2)
 
 
-def run_of(root: Path, run_id: str, speeds: list[float], identity: Identity = SINGLE, **changes: Any) -> Path:
+def beside_another(made: Record) -> Record:
+    entries = tuple(each.model_copy(update={"other_cpu_percent": 60.0}) for each in made.context.conditions)
+    return made.model_copy(update={"context": made.context.model_copy(update={"conditions": entries})})
+
+
+def run_of(
+    root: Path, run_id: str, speeds: list[float], identity: Identity = SINGLE, disturbed: int = 0, **changes: Any
+) -> Path:
     with Run.open(root, run_id) as run:
         for repeat, speed in enumerate(speeds):
             made = records.record(identity, run_id=run_id, repeat=repeat, order=repeat, speed=speed, **changes)
+            if repeat < disturbed:
+                made = beside_another(made)
             run.append(made)
             if made.status == "ok":
                 run.append_summary(summarise(made, records.samples(identity, 1000, 0, speed)))
@@ -75,6 +84,16 @@ class TestOutcomes:
         assert row.detectable > 0.05
         assert row.reason.startswith("needs ")
         assert row.reason.endswith(" to rule out 2% (has 5)")
+
+    @pytest.mark.parametrize(("repeats", "told"), [(2, True), (3, False)])
+    def test_a_change_is_not_told_where_half_of_a_side_was_disturbed(
+        self, tmp_path: Path, repeats: int, told: bool
+    ) -> None:
+        a = run_of(tmp_path, "a", around(1.0, 6))
+        b = run_of(tmp_path, "b", around(0.5, 6), disturbed=repeats)
+        row = by_metric(compare.compare(a, b))["throughput_per_s"]
+        seen = "slower by the figures, but B was disturbed (other_load in 3 of 6): measure on an idle machine"
+        assert (row.outcome, row.reason) == (("slower", "") if told else ("undecidable", seen))
 
 
 class TestPairs:

@@ -99,6 +99,14 @@ def test_readings_that_do_not_reach_a_border_give_no_figure(opened: float, close
 def test_why_a_meter_gave_nothing_is_told() -> None:
     found = integrate(power((0, None), (1, None), fault="the bus is gone"), 0, S)
     assert found.why == "p gave no usable reading before the window: the bus is gone"
+    assert integrate(power((0, 0.0), (1, 0.0)), 0, S).why.endswith("the window: it read 0 W or less")
+
+
+@pytest.mark.parametrize(("first_s", "off"), [(7202, "7,200 s after"), (-7209, "7,200 s before")])
+def test_a_clock_of_another_time_zone_is_told(first_s: int, off: str) -> None:
+    found = integrate(power(*[(first_s + t, 50.0) for t in range(10)]), 0, 2 * S)
+    assert found.reasons == ("border_not_covered",)
+    assert found.why.endswith(f": its nearest is {off} it; check the clock and the time zone of its rows")
 
 
 @pytest.mark.parametrize(

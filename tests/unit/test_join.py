@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -341,6 +342,26 @@ class TestBounds:
             assert (row["bounds"], row["load_bound"]) == ("p99 <= 10 ms", "p99 <= 10 ms")
             assert row["bounds_met"] is met, over
             assert row["usd_is_floor"] is (met is not True)
+
+    def test_the_servers_count_is_not_off_by_a_rounding_error(self, tmp_path: Path) -> None:
+        """10 % of 1000 queries are 100, and in floats a little less; the check of the record counts the same."""
+        made = records.record(records.of("server"))
+        assert made.load is not None
+        for over, met in ((100, None), (101, False)):
+            load = made.load.model_copy(update={"over": over, "percentile": 90.0})
+            row = only(join.table(keep(tmp_path / str(over), made.model_copy(update={"load": load}))))
+            assert row["bounds_met"] is met, over
+
+    def test_latencies_at_rates_that_each_repeat_found_for_itself_are_not_averaged(self, tmp_path: Path) -> None:
+        first, second = (records.record(records.of("server"), repeat=n, order=n) for n in range(2))
+        assert second.load is not None
+        faster = second.model_copy(update={"load": second.load.model_copy(update={"offered_per_s": 1e6})})
+        same = only(join.table(keep(tmp_path / "same", first, second)))
+        apart = only(join.table(keep(tmp_path / "apart", first, faster)))
+        assert same["latency_p99_ns"] > 0
+        assert math.isnan(apart["latency_p99_ns"])
+        assert apart["missing"]["latency_p99_ns"] == "each repeat was at the rate that it had found: see the repeats"
+        assert (apart["throughput_per_s"], apart["bounds_met"]) == (same["throughput_per_s"], same["bounds_met"])
 
     def test_another_bound_than_the_servers_own_is_judged_by_latencies(self, tmp_path: Path) -> None:
         keep(tmp_path, records.record(records.of("server")))

@@ -231,11 +231,11 @@ def test_a_rate_that_was_given_has_one_window_whatever_comes():
 
 def test_the_section_is_that_of_a_record():
     run = Scripted(False).run(50.0, EFFORT, to_the_end=True)
-    load = server._record(run, True, 3, [Probe(60.0, 100, 7, False), Probe(30.0, 100, 0, True)])
+    load = run.load(True, 3, [Probe(60.0, 100, 7, False), Probe(30.0, 100, 0, True)])
     read = record.Load.model_validate_json(json.dumps(load), strict=True)
     assert (read.over, read.attempts, read.searched, read.lag_p99_ns, read.lag_max_ns) == (3, 3, True, 9, 9)
     assert [probe.met for probe in read.probes] == [False, True]
-    assert record.Load.model_validate_json(json.dumps(server._record(run, False, 1, []))).searched is False
+    assert record.Load.model_validate_json(json.dumps(run.load(False, 1, []))).searched is False
 
 
 def test_what_was_issued_is_what_the_timer_let_out():

@@ -21,6 +21,7 @@ from bench.protocol import Effort, Job
 from bench.sut import SystemUnderTest
 from results.early_stopping import estimate
 from results.record import Load, LoadGen
+from tests.fakes.jobs import fake_job
 from workloads.contract import Unsupported
 
 EFFORT = Effort(warmup_max_s=0.16, min_duration_s=0.1, min_queries=50, max_duration_s=5)
@@ -54,23 +55,7 @@ class Driven:
 
 @pytest.fixture
 def job(tmp_path):
-    return Job(
-        workload="fake-project",
-        technique="none",
-        precision="fp32",
-        batch="1",
-        scenario="single_stream",
-        goal="",
-        backend="fake",
-        device="Fake 1",
-        engine="fake-exact",
-        effort=EFFORT,
-        seed=1,
-        samples_path=str(tmp_path / "one.i64"),
-        rules="mlperf",
-        bounds=((5.0, 90.0),),
-        parts=("tests.fakes",),
-    )
+    return fake_job(EFFORT, tmp_path / "one.i64", rules="mlperf", bounds=((5.0, 90.0),))
 
 
 def driven(job: Job, at_measure: Callable[[Any], None] = lambda session: None) -> Driven:

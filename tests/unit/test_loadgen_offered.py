@@ -11,24 +11,12 @@ import pytest
 from bench.loadgen import offered
 from bench.loadgen.logs import Told, Trace
 from bench.loadgen.run import Ended
-from bench.protocol import Effort, Job
+from bench.protocol import Effort
 from results.record import Load
+from tests.fakes.jobs import fake_job
 
-JOB = Job(
-    workload="fake-project",
-    technique="none",
-    precision="fp32",
-    batch="1",
-    scenario="server",
-    goal="",
-    backend="fake",
-    device="Fake 1",
-    engine="fake-exact",
-    effort=Effort(warmup_max_s=1, min_duration_s=60, min_queries=7, max_duration_s=90),
-    seed=1,
-    samples_path="",
-    bounds=((10.0, 99.0),),
-)
+EFFORT = Effort(warmup_max_s=1, min_duration_s=60, min_queries=7, max_duration_s=90)
+JOB = fake_job(EFFORT, scenario="server", bounds=((10.0, 99.0),))
 
 
 def ended(queries: int, over: int, valid: bool = False) -> Ended:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends._host import Host
-from bench import machine as module
-from bench.machine import machine
+from bench.surroundings import machine as module
+from bench.surroundings.machine import machine
 from results.names import cleaned, is_name
 from results.record import Machine
 

@@ -7,10 +7,11 @@ import json
 import pytest
 
 from backends.contract import Device, Meter, Reading
-from bench import parts, power
-from bench.cases import SelectionError
-from bench.power import Metering
-from bench.sampler import Sampler, Source
+from bench import parts
+from bench.selection import SelectionError
+from bench.surroundings import power
+from bench.surroundings.power import Metering
+from bench.surroundings.sampler import Sampler, Source
 from results.record import Energy
 from tests.fakes import fake_meters
 from tests.fakes.fake_meters import DEVICE, Clock

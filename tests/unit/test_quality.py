@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.contract import Session, Unsupported
-from bench import quality
+from bench.audit import quality
 from tests.fakes.fake_workloads import FakeGraded, FakeProject, project
 
 

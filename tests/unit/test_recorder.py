@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from backends.contract import DeviceState, Presence
-from bench import conditions, parts
+from bench import parts
 from bench import recorder as recorder_module
 from bench.cases import Case, Item
-from bench.host import HostReader
-from bench.recorder import Recorder, Surroundings
+from bench.recorder import Recorder
 from bench.supervisor import Outcome
+from bench.surroundings import Surroundings, conditions
+from bench.surroundings.host import HostReader
 from results.energy import Series, account
 from results.store import StoreError, read
 from workloads.contract import Workload

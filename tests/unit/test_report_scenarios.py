@@ -129,7 +129,9 @@ def test_charts_keep_scenarios_apart(every: Table) -> None:
     roof = drawn["roofs"][0].svg
     for line in ranked:
         assert (f'"{line.id} ' in latency or f' {line.id}"' in latency) == (
-            line.kind in ("single_stream", "offline") and line.row["workload"] != "my-model"
+            line.kind in ("single_stream", "offline")
+            and line.row["workload"] != "my-model"
+            and line.row["rules"] == "accelmark"
         )
         assert (f'data-k="{line.id}"' in roof) == (line.kind == "offline")
         assert (f'data-k="{line.id}"' in drawn["cold"][0].svg) == (line.kind == "cold_start")

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from bench.sampler import Sampler, Source
+from bench.surroundings.sampler import Sampler, Source
 from tests.fakes.fake_meters import Clock
 
 

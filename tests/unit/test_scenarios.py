@@ -49,7 +49,7 @@ def test_what_is_written_differently_is_the_same_row(written, canonical):
     assert str(parse(written)) == canonical
 
 
-@given(st.floats(1e-9, 1e12))
+@given(st.floats(1e-9, 1e6))
 def test_any_rate_comes_back(rate_per_s):
     scenario = Server(rate_per_s)
     assert parse(str(scenario)).rate_per_s == pytest.approx(rate_per_s, rel=1e-14)
@@ -85,6 +85,7 @@ def test_an_unknown_name_lists_the_names(name):
         ("server(rate=0)", "a rate is queries per second, more than 0"),
         ("server(rate=nan)", "a rate is queries per second, more than 0"),
         ("server(rate=inf)", "a rate is queries per second, more than 0"),
+        ("server(rate=1e300)", "more than 0 and up to 1,000,000"),
         ("cold_start(page_cache=hot)", "page_cache is warm or cold"),
     ],
 )

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from bench import audit
+from bench.audit import correctness
 from workloads import weights
 from workloads.models import bytelm, digits
 from workloads.nets import bytelm as bytelm_net
@@ -159,7 +159,7 @@ def test_the_language_models_know_more_than_pairs_of_bytes() -> None:
 def _accepted(workload, outputs, precision: str = "fp32") -> bool:
     golden, tolerance = workload.golden().outputs, workload.tolerance(precision)
     count = len(golden["logits"])
-    found = audit.agree({"logits": outputs}, golden, range(count))
+    found = correctness.agree({"logits": outputs}, golden, range(count))
     small_enough = tolerance.relative_error_max is None or found.error.max() <= tolerance.relative_error_max
     return bool(found.finite.all() and found.hits.all() and small_enough) and bool(
         found.cosine.min() >= tolerance.centred_cosine_min

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import reference
-from bench.cases import Selection, SelectionError, expand
+from bench.cases import expand
+from bench.selection import Selection, SelectionError
+from bench.usermodel import reference
 from results.record import Card
 from tests.unit import user_models as models
 from tests.unit.user_models import assert_right, check, given, prepared
@@ -123,7 +124,7 @@ def test_tolerances_widen_with_the_references_own_noise(tmp_path: Path) -> None:
     assert workload.tolerance("fp32") == Tolerance(0.9999, 2e-4)
     noisy = dataclasses.replace(user.Prepared.read(Path(workload.folder)), noise=Noise(1e-4, 0.9999))
     noisy.write(Path(workload.folder))
-    widened = user.prepared(workload.folder).tolerance("fp32")
+    widened = user.UserModel(workload.folder).tolerance("fp32")
     assert widened.relative_error_max == pytest.approx(1e-3)
     assert widened.centred_cosine_min == pytest.approx(0.999)
     with pytest.raises(Unsupported, match="no tolerance for int8"):

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from backends.contract import Backend, Engine, Plan
-from bench import audit, parts, preparing, usermodel
-from bench.cases import SelectionError
-from bench.usermodel import Asked
+from bench import parts, usermodel
+from bench.audit import correctness
+from bench.selection import SelectionError
+from bench.usermodel import Asked, preparing
 from workloads import user
 from workloads.onnxfile import ModelFileError
 
@@ -49,14 +50,14 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def prepared(source: str, **dims: int) -> user.UserModel:
     (folder,) = usermodel.prepare([Asked(source, "mine", dims)])
-    return user.prepared(folder)
+    return user.UserModel(folder)
 
 
 def assert_right(workload: user.UserModel, engine_name: str, batch: int) -> None:
     (device,) = parts.find(Backend, "cpu").probe().devices
     engine = parts.find(Engine, engine_name)
     with closing(engine.compile(workload.model(), Plan("fp32", batch, "latency"), device)) as session:
-        evidence = audit.outputs(workload, session, batch, "fp32", seed=1)
+        evidence = correctness.outputs(workload, session, batch, "fp32", seed=1)
     assert evidence["identity_hits"] == evidence["n"] == 12
     assert evidence["relative_error_max"] <= evidence["relative_error_allowed"]
 

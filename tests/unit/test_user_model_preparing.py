@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import ROOT, preparing, usermodel
-from bench.cases import SelectionError
+from bench import ROOT, usermodel
+from bench.selection import SelectionError
+from bench.usermodel import preparing
 from tests.unit import user_models as models
 from tests.unit.user_models import asked, assert_right, check, given, prepared
 from workloads import onnxfile, user
@@ -170,5 +171,5 @@ def test_over_two_gigabytes_are_never_loaded(tmp_path: Path) -> None:
     linked = Path(folder) / "graph" / "table.bin"
     assert linked.samefile(tmp_path / "table.bin")
     assert linked.stat().st_size > 2**31
-    assert user.prepared(folder).card.parameters == 2_200_000 * 256
+    assert user.UserModel(folder).card.parameters == 2_200_000 * 256
     assert int(peak_bytes) < 1.5e9

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import reference, usermodel
-from bench.cases import SelectionError
+from bench import usermodel
+from bench.selection import SelectionError
+from bench.usermodel import reference
 from tests.unit import user_models as models
 from tests.unit.user_models import given, prepared
 from workloads.onnxfile import ModelFileError
@@ -56,6 +57,17 @@ def test_a_reference_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
         np.savez(tmp_path / "right.npz", **arrays)
         with pytest.raises(ModelFileError, match=message):
             prepared(path, inputs=inputs, reference=str(tmp_path / "right.npz"))
+
+
+@pytest.mark.parametrize(("shape", "told"), [((3, 5), r"\(3, 5\)"), ((3,), r"\(3,\)"), ((3, 4, 1), r"\(3, 4, 1\)")])
+def test_a_reference_of_another_shape_is_one_line(tmp_path: Path, shape: tuple[int, ...], told: str) -> None:
+    graph = models.model(
+        [models.node("Tanh", ["x"], ["y"])], [("x", "float32", ["n", 4])], [("y", "float32", ["n", 4])]
+    )
+    inputs = given(tmp_path, x=np.zeros((3, 4), np.float32))
+    np.savez(tmp_path / "right.npz", y=np.zeros(shape, np.float32))
+    with pytest.raises(ModelFileError, match=rf"--reference: y is {told}, and the model gives \(samples, 4\)"):
+        prepared(models.saved(graph, tmp_path), inputs=inputs, reference=str(tmp_path / "right.npz"))
 
 
 def random_normal() -> Any:

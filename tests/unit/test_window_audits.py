@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.contract import Session
-from bench import audit, caching, queries, stages
+from bench import audit, intervals, queries
+from bench.audit import caching, stages
 from tests.fakes.fake_workloads import FakeGraded, FakeMemory, FakeProject, project
 from workloads.contract import Unsupported
 
@@ -123,7 +124,7 @@ def test_the_slowest_session_is_asked_once():
 
 def test_queries_that_become_slower_during_the_audit_end_it_after_the_pairs_that_an_interval_needs():
     session = Programmed(project, run_ns=20_000_000, noise=lambda number: 1 if number <= 3 else 10)
-    assert ask(session).same_input()["pairs"] == caching.PAIRS_MIN
+    assert ask(session).same_input()["pairs"] == intervals.VALUES_MIN
 
 
 @pytest.mark.parametrize("run_ns", [1, 1000, 50_000, 5_000_000, 80_000_000])
@@ -160,7 +161,7 @@ def test_new_inputs_are_new_and_hold_the_values_of_real_ones(batch, count, seed)
 @given(st.integers(6, 40), st.integers(0, 2**32))
 def test_the_interval_is_made_of_order_statistics_that_cover_the_median(n, seed):
     ratios = np.random.default_rng(seed).random(n)
-    low, high = caching.interval(ratios)
+    low, high = intervals.of_median(ratios)
     below = int((ratios < low).sum())
     assert sorted(ratios)[below] == low
     assert sorted(ratios)[n - 1 - below] == high

@@ -20,11 +20,12 @@ import pytest
 
 from backends.contract import Backend
 from bench import parts, worker
-from bench.protocol import PHASES, Effort, Job
+from bench.protocol import PHASES, Effort
 from bench.scenarios import SingleStream
 from bench.sut import SystemUnderTest
 from results.record import Evidence, Load, Phases, Window
 from tests.fakes.fake_workloads import FakeProject
+from tests.fakes.jobs import fake_job
 
 ROOT = Path(__file__).resolve().parents[2]
 EFFORT = Effort(warmup_max_s=0.16, min_duration_s=0.05, min_queries=20, max_duration_s=0.3)
@@ -32,21 +33,7 @@ EFFORT = Effort(warmup_max_s=0.16, min_duration_s=0.05, min_queries=20, max_dura
 
 @pytest.fixture
 def job(tmp_path):
-    return Job(
-        workload="fake-project",
-        technique="none",
-        precision="fp32",
-        batch="1",
-        scenario="single_stream",
-        goal="latency",
-        backend="fake",
-        device="Fake 1",
-        engine="fake-exact",
-        effort=EFFORT,
-        seed=1,
-        samples_path=str(tmp_path / "samples.i64"),
-        parts=("tests.fakes",),
-    )
+    return fake_job(EFFORT, tmp_path / "samples.i64", goal="latency")
 
 
 def serve(job):
@@ -238,7 +225,7 @@ def device_of(backend):
 
 def test_a_users_model_stands_for_the_workload(job, monkeypatch):
     asked = []
-    monkeypatch.setattr("workloads.user.prepared", lambda folder: asked.append(folder) or FakeProject())
+    monkeypatch.setattr("workloads.user.UserModel", lambda folder: asked.append(folder) or FakeProject())
     sut = SystemUnderTest.find(replace(job, workload="mine", model="/some/where"))
     assert asked == ["/some/where"]
     assert sut.workload.card.name == "fake-project"

@@ -12,8 +12,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from backends.contract import Backend, Engine, Plan
-from bench import audit, parts, preparing
-from bench.usermodel import Asked
+from bench import parts
+from bench.audit import correctness
+from bench.usermodel import Asked, preparing
 from workloads import user
 from workloads.user import UserModel
 
@@ -148,7 +149,7 @@ def prepared(path: Path, **chosen: Any) -> UserModel:
     asked = Asked(str(path), path.stem, **chosen)
     home = path.parent / f"{path.stem}.prepared"
     preparing.prepare(asked, preparing.find(asked.source, asked.dims), home, lambda _doing: None)
-    return user.prepared(str(home))
+    return user.UserModel(str(home))
 
 
 def check(workload: UserModel, engine_name: str, batch: int, precision: str = "fp32") -> dict[str, Any]:
@@ -156,7 +157,7 @@ def check(workload: UserModel, engine_name: str, batch: int, precision: str = "f
     (device,) = parts.find(Backend, "cpu").probe().devices
     engine = parts.find(Engine, engine_name)
     with closing(engine.compile(workload.model(), Plan(precision, batch, "latency"), device)) as session:
-        return audit.outputs(workload, session, batch, precision, seed=1)
+        return correctness.outputs(workload, session, batch, precision, seed=1)
 
 
 def assert_right(evidence: dict[str, Any], count: int = 12) -> None:

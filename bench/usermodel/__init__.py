@@ -1,35 +1,27 @@
 """Prepares a user's own model, `--model`: checks it, makes its inputs and golden outputs, and keeps them by content.
 
-Everything that touches the model happens in a process of its own, `python -m bench.usermodel FD REQUEST`: a graph may
-crash the library that loads it, or fill the memory. What cannot be measured is one line, told before anything is.
+Everything that touches the model happens in a process of its own, `__main__.py`: a graph may crash the library that
+loads it, or fill the memory. What cannot be measured is one line, told before anything is.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from bench import ROOT
-from bench.cases import INSTALL, SelectionError
+from bench import INSTALL, ROOT
+from bench.selection import SelectionError
 from results.names import cleaned
 from workloads.huggingface import PREFIX
-from workloads.weights import cache_root, sha256_of
 
-VERSION = 1
-"""Of what is prepared and how: another one makes every model anew."""
 TIMEOUT_S = 1800.0
 """As long as a worker may take to make and to compile a model."""
 
@@ -143,59 +135,3 @@ def _death(status: int, told: Sequence[Mapping[str, str]], errors: str) -> str:
         crashed = f"the process crashed ({signal.Signals(-status).name}) while {doing}"
         return f"{crashed}: give --inputs and --reference, and another --engine"
     return f"{last} (while {doing})"
-
-
-def main(argv: Sequence[str]) -> int:
-    """Prepare one model, telling what is being done, then the folder or the problem, as lines of JSON."""
-    from workloads.onnxfile import ModelFileError
-
-    model = Asked(**json.loads(argv[1]))
-    threading.Thread(target=_end_with_parent, args=(int(argv[0]),), daemon=True).start()
-    with os.fdopen(int(argv[0]), "w", encoding="utf-8") as stream:
-        try:
-            _tell(stream, **_made(model, lambda doing: _tell(stream, doing=doing)))
-        except ModelFileError as error:
-            _tell(stream, problem=" ".join(str(error).split()))
-        except OSError as error:
-            _tell(stream, problem=f"{error.filename or 'the cache'}: {error.strerror}")
-    return 0
-
-
-def _end_with_parent(answers: int) -> None:
-    """End when nobody reads the answers any more."""
-    poller = select.poll()
-    poller.register(answers, 0)  # reports that the other end is closed, and nothing else
-    poller.poll()
-    os._exit(1)
-
-
-def _tell(stream: IO[str], **event: Any) -> None:
-    stream.write(json.dumps(event) + "\n")
-    stream.flush()
-
-
-def _made(model: Asked, say: Callable[[str], None]) -> dict[str, Any]:
-    from bench import preparing
-
-    say("reading it")
-    source = preparing.find(model.source, model.dims)
-    model = replace(model, dims={name: size for name, size in model.dims.items() if name in source.free})
-    files = [sha256_of(Path(path)) if path else "" for path in (model.inputs, model.reference)]
-    key = json.dumps([VERSION, model.name, source.digest, sorted(model.dims.items()), files])
-    home = cache_root() / "models" / hashlib.sha256(key.encode()).hexdigest()[:16]
-    with _locked(home):
-        preparing.prepare(model, source, home, say)
-    return {"folder": str(home), "free": list(source.free)}
-
-
-@contextmanager
-def _locked(home: Path) -> Iterator[None]:
-    """Of two processes one prepares and the other waits; the lock goes with its process."""
-    home.parent.mkdir(parents=True, exist_ok=True)
-    with home.with_name(f"{home.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,22 +1,20 @@
-"""How host and device were doing, at a moment or over the window, and a calibration kernel.
+"""How host and device were doing, at a moment or over the window.
 
-The dictionaries have the fields of `Conditions` and `Calibration` in `results/record.py`; None has its reason.
+The dictionaries have the fields of `results.record.Conditions`; None has its reason.
 """
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any, Literal
 
 from backends.contract import DeviceState
-from bench.host import NO_CPUFREQ, CpuTime, Found, HostReading
+from bench.surroundings.host import NO_CPUFREQ, CpuTime, Found, HostReading
 
 Moment = Literal["before", "during", "after"]
-CALIBRATION_ROUNDS = 15
 SHARE_NS_MIN = 500_000_000
 """Processor time is counted in ticks of 10 ms (proc(5)): over half a second of two processors one of them is 1 %."""
 
@@ -51,11 +49,6 @@ def during(
     return _explained("during", _host(inside, between), shares, lasting, _device(seen, between))
 
 
-def calibrate(moment: Literal["before", "after"]) -> dict[str, Any]:
-    """Median durations of three small jobs that never change, about 45 ms in all: a shift means the machine did."""
-    return {"moment": moment, **{f"{job}_ns": _median_ns(run) for job, run in _kernel().items()}}
-
-
 def _explained(moment: Moment, *parts: Mapping[str, Found]) -> dict[str, Any]:
     found = {name: value for part in parts for name, value in part.items()}
     return {
@@ -71,7 +64,7 @@ def _host(readings: Sequence[HostReading], unread: str = "") -> dict[str, Found]
         "load_1m": (fmean, "no /proc/loadavg"),
         "frequency_mhz": (min, NO_CPUFREQ),
         "temperature_c": (max, "no sensor of the processor under /sys/class/hwmon or thermal"),
-        "memory_available_bytes": (_whole_mean, "no MemAvailable in /proc/meminfo"),
+        "memory_available_bytes": (min, "no MemAvailable in /proc/meminfo"),
     }
     return {
         name: _over(summary, [getattr(one, name) for one in readings], why if readings else unread)
@@ -134,37 +127,3 @@ def _cpu_at(readings: Sequence[HostReading], t_ns: int) -> CpuTime | None:
     part = (t_ns - t0_ns) / (t1_ns - t0_ns)
     names = [one.name for one in fields(CpuTime)]
     return CpuTime(*(getattr(old, name) + part * (getattr(new, name) - getattr(old, name)) for name in names))
-
-
-def _kernel() -> Mapping[str, Callable[[], object]]:
-    """Each about 1 ms. Matrices of 64 are below the size from which OpenBLAS uses threads: nothing is left spinning."""
-    import numpy as np
-
-    left, right = np.full((64, 64), 0.5, np.float32), np.full((64, 64), 0.25, np.float32)
-    product, source = np.empty((64, 64), np.float32), np.ones(4 << 20, np.uint8)
-    target = np.zeros_like(source)
-
-    def integer() -> int:
-        x = 1
-        for _ in range(20_000):
-            x = (x * 1103515245 + 12345) & 0x7FFFFFFF
-        return x
-
-    def sgemm() -> None:
-        for _ in range(100):
-            np.matmul(left, right, out=product)
-
-    def memcpy() -> None:
-        for _ in range(2):
-            np.copyto(target, source)
-
-    return {"integer": integer, "sgemm": sgemm, "memcpy": memcpy}
-
-
-def _median_ns(run: Callable[[], object]) -> int:
-    durations = []
-    for _ in range(CALIBRATION_ROUNDS + 2):
-        start = time.perf_counter_ns()
-        run()
-        durations.append(time.perf_counter_ns() - start)
-    return int(median(durations[2:]))  # the first ones wake the processor and fill its caches

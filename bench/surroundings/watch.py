@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from backends.contract import DeviceState
-from bench import conditions
-from bench.conditions import Moment
-from bench.host import Found, HostReader, HostReading
-from bench.power import Metering
-from bench.sampler import Sampler, Source
-
-if TYPE_CHECKING:
-    from bench.recorder import Surroundings
+from bench.surroundings import Surroundings, conditions
+from bench.surroundings.calibration import calibrate
+from bench.surroundings.conditions import Moment
+from bench.surroundings.host import Found, HostReader, HostReading
+from bench.surroundings.power import Metering
+from bench.surroundings.sampler import Sampler, Source
 
 HOST_PERIOD_S = 0.2
 STATE_PERIOD_S = 0.5
@@ -50,7 +48,7 @@ class Watch:
     def before(self) -> None:
         self._metering.find_idle()
         self._look("before")
-        self._calibration.append(conditions.calibrate("before"))
+        self._calibration.append(calibrate("before"))
 
     def sampling(self) -> AbstractContextManager[Any]:
         return Sampler([self._readings, self._states, *self._power])
@@ -59,19 +57,17 @@ class Watch:
         """What takes long is read before the window opens, and when it has closed."""
         if phase in ("build", "warmup"):
             self._host.find_family()
-        if self._phase == "measure":
+        if self._phase == "measure" != phase:  # a server may try several windows
             self._lasting, self._since = self._host.lasting(), self._host.read()
         self._phase = phase
         self._on_phase(phase)
 
     def after(self) -> None:
-        self._calibration.append(conditions.calibrate("after"))
+        self._calibration.append(calibrate("after"))
         self._look("after")
 
     def surroundings(self, marks: tuple[int, int] | None) -> Surroundings:
         """`marks` are the window's, None where there was none; raises ValueError where they are no window."""
-        from bench.recorder import Surroundings
-
         if marks is None:
             return Surroundings(self._conditions, self._calibration)
         lasting = self._lasting or self._host.lasting()

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from backends.contract import Device, Meter, Presence, Reading
 from bench import parts
-from bench.cases import SelectionError
-from bench.sampler import Sampler, Source
+from bench.selection import SelectionError
+from bench.surroundings.sampler import Sampler, Source
 from workloads.contract import Unsupported
 
 if TYPE_CHECKING:
@@ -135,15 +135,15 @@ class Metering:
         self._await([source for _, source in telling], until_ns)
         return [
             Series(
-                meter.name,
-                cast("Any", meter.quantity),
-                meter.scope,
-                [(reading.t_ns, reading.value) for reading in source.seen],
-                meter.period_s,
-                meter.update_s,
-                meter.wrap_j,
-                meter.shared,
-                next((one.reason for one in reversed(source.seen) if one.value is None), ""),
+                meter=meter.name,
+                quantity=cast("Any", meter.quantity),
+                scope=meter.scope,
+                readings=[(reading.t_ns, reading.value) for reading in source.seen],
+                period_s=meter.period_s,
+                update_s=meter.update_s,
+                wrap_j=meter.wrap_j,
+                shared=meter.shared,
+                fault=next((one.reason for one in reversed(source.seen) if one.value is None), ""),
             )
             for meter, source in telling
         ]

@@ -1,4 +1,4 @@
-"""Asks the timed session for answers that are known, and says how near they come: evidence, never a verdict.
+"""Compares what the timed session answers with what is known to be right: evidence, never a verdict.
 
 Networks with random weights answer almost alike whatever they are asked (resnet50's outputs for different images score
 a cosine of 0.99995), so outputs are centred by the mean golden output before they are compared, and each has to be
@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import caching, measure, queries
+from bench import queries
 from workloads.contract import Unsupported
 
 if TYPE_CHECKING:
     from backends.contract import Session
-    from bench.measure import Clock
     from bench.queries import Witness
     from workloads.contract import Array, Arrays, Golden, Tolerance, Workload
 
@@ -164,37 +162,3 @@ def _cosine(one: Array, other: Array) -> Array:
     scale = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
     cosine: Array = np.clip((one * other).sum(axis=1) / np.where(scale > 0, scale, 1.0), -1.0, 1.0)
     return cosine
-
-
-def placement(session: Session) -> dict[str, Any]:
-    """Evidence shaped as `results.record.Placement`, as the engine proved it."""
-    proof = session.facts.placement
-    return {"device": proof.device, "share": proof.share, "proof": proof.proof}
-
-
-def after(
-    workload: Workload, session: Session, batch: int, witness: Witness, budget_s: float, clock: Clock = measure.CLOCK
-) -> dict[str, Any]:
-    """What is asked once the window has closed: `timed_outputs`, `same_input`, `stages` of `results.record.Evidence`.
-
-    What could not be found is None, and `missing` says why: a window that was measured is not lost to an audit. But
-    outputs of a wrong shape raise WrongOutputsError. `budget_s` bounds the time of the queries made for it.
-    """
-    repeats = caching.Audit(workload, session, batch, budget_s, clock)
-    found: dict[str, Any] = {"timed_outputs": None, "same_input": None, "stages": None}
-    missing: dict[str, str] = {}
-    audits: Sequence[Callable[[], dict[str, Any]]] = (
-        partial(timed_outputs, witness),
-        repeats.same_input,
-        repeats.stages,
-    )
-    for name, audit in zip(found, audits):
-        try:
-            found[name] = audit()
-        except WrongOutputsError:
-            raise
-        except Unsupported as answer:
-            missing[name] = str(answer)
-        except Exception as error:  # noqa: BLE001 - whatever an engine raises
-            missing[name] = f"{type(error).__name__} after the window: {str(error).partition(chr(10))[0][:500]}"
-    return {**found, "missing": missing}

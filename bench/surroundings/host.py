@@ -16,7 +16,7 @@ from typing import Any
 
 from backends._cores import affinity
 from backends._host import HOST, Host
-from bench.machine import field
+from bench.surroundings.machine import meminfo_bytes
 from results.names import cleaned
 
 Found = tuple[Any, str]
@@ -72,14 +72,13 @@ class HostReader:
         clocks_khz = [khz for path in self._clocks if (khz := self._host.number(path))]
         heats = [value / 1000 for path in self._sensors if (value := self._host.number(path)) is not None]
         load = (self._host.text("proc/loadavg") or "").split()
-        available = field(self._host.text("proc/meminfo"), "MemAvailable")
         return HostReading(
             t_ns=self._clock(),
             cpu=self._cpu_time(),
             load_1m=float(load[0]) if load else None,
             frequency_mhz=fmean(clocks_khz) / 1000 if clocks_khz else None,
             temperature_c=max(heats, default=None),
-            memory_available_bytes=int(available.split()[0]) * 1024 if available else None,
+            memory_available_bytes=meminfo_bytes(self._host, "MemAvailable"),
         )
 
     def lasting(self) -> Mapping[str, Found]:
@@ -99,7 +98,7 @@ class HostReader:
         Reads a file of every process, so it is not for within a window.
         """
         folders = self._host.glob("proc/[0-9]*")
-        parents = {int(one.name): int(stat[1]) for one in folders if len(stat := self._stat(one.name)) > 1}
+        parents = {int(one.name): int(stat[1]) for one in folders if (stat := self._host.process(one.name))}
         family = [os.getpid()]
         for pid in family:  # grows as it goes
             family += [child for child, parent in parents.items() if parent == pid]
@@ -118,11 +117,7 @@ class HostReader:
 
     def _own(self, pid: int) -> int:
         """Ticks that a process took, and children that it has waited for (proc(5): utime, stime, cutime, cstime)."""
-        return sum(int(word) for word in self._stat(pid)[11:15])
-
-    def _stat(self, pid: int | str) -> list[str]:
-        """The fields of /proc/pid/stat after the name, which may hold anything: state, parent and so on."""
-        return (self._host.text(f"proc/{pid}/stat") or "").rpartition(")")[2].split()
+        return sum(int(word) for word in self._host.process(pid)[11:15])
 
 
 def _sensors(host: Host) -> list[Path]:

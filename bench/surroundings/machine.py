@@ -50,6 +50,12 @@ def field(text: str | None, key: str) -> str | None:
     return found[1].strip().strip('"') or None if found else None
 
 
+def meminfo_bytes(host: Host, key: str) -> int | None:
+    """The kernel writes "16384 kB"."""
+    found = field(host.text("proc/meminfo"), key)
+    return int(found.split()[0]) * 1024 if found else None
+
+
 def _cpu_name(host: Host) -> str:
     cpuinfo, board = host.text("proc/cpuinfo"), host.text("proc/device-tree/model")
     return field(cpuinfo, "model name") or field(cpuinfo, "Model") or board or platform.machine() or "unknown"
@@ -63,8 +69,7 @@ def _cores(host: Host) -> int:
 
 def _memory_bytes(host: Host) -> int:
     """Memory this process may use: the machine's, or a container's limit."""
-    kilobytes = (field(host.text("proc/meminfo"), "MemTotal") or "0").split()[0]
-    return min([int(kilobytes) * 1024, *memory_limits(host)])
+    return min([meminfo_bytes(host, "MemTotal") or 0, *memory_limits(host)])
 
 
 def _llc_bytes(host: Host) -> int | None:

@@ -1,4 +1,4 @@
-"""Makes the folder that `workloads/user.py` reads, in the process that `bench/usermodel.py` starts."""
+"""Makes the folder that `workloads/user.py` reads, in the process that `__main__.py` is."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from bench import given, reference
-from bench.cases import INSTALL
-from bench.reference import Reference
+from bench import INSTALL
+from bench.usermodel import given, reference
+from bench.usermodel.reference import Reference
 from workloads import huggingface, madeup, onnxcount, onnxfile, user
 from workloads.contract import Card, TensorSpec
 from workloads.onnxcount import Count

@@ -5,14 +5,10 @@ over few samples, so that a large enough memory would make both equally fast; he
 of both alternate in random order, since noise is autocorrelated. Inputs are read just before each query (`stages.ask`),
 so that a hot data cache, which is no fault, favours neither. In a chain with feedback the first step is what repeats.
 An alarm counts if asking all over again, with other inputs, raises it too.
-
-The interval is the distribution-free one of a median: order statistics by the binomial distribution (Conover, Practical
-Nonparametric Statistics, 3rd ed., §3.2).
 """
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Sequence
 from statistics import median
@@ -20,19 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import measure, queries, stages
+from bench import intervals, measure, queries
+from bench.audit import stages
 from workloads.contract import Unsupported
 
 if TYPE_CHECKING:
     from backends.contract import Session
+    from bench.audit.stages import Stages
     from bench.measure import Clock
-    from bench.stages import Stages
     from workloads.contract import Arrays, Workload
 
 SUSPECTED = 1 / 1.10
 PAIRS = 20
-PAIRS_MIN = 6
-"""The fewest whose range is a 95 % interval of the median: 1 - 2 / 2**6."""
 BLOCK_MAX = 20
 NEW_BYTES = 32 << 20
 """New inputs together, unless the fewest are more."""
@@ -67,22 +62,24 @@ class Audit:
         """Evidence shaped as `results.record.SameInput`; raises Unsupported where there is not enough time for it."""
         self._try_out()
         query_ns = median(one.query_ns for one in self.asked)
-        if (needed_ns := 2 * PAIRS_MIN * query_ns) > self.budget_ns:
+        if (needed_ns := 2 * intervals.VALUES_MIN * query_ns) > self.budget_ns:
             times = f"{needed_ns / 1e9:.2g} s, and {self.budget_ns / 1e9:.2g} s are given"
-            raise Unsupported(f"{PAIRS_MIN} pairs of queries take {times}; use a profile with longer windows")
+            raise Unsupported(
+                f"{intervals.VALUES_MIN} pairs of queries take {times}; use a profile with longer windows"
+            )
         count, size = self._new_queries(query_ns)
         with measure.no_collections():
             ratios = self._ratios(self._pool(count + 1, seed=2), size)
-            if interval(ratios)[1] < SUSPECTED:  # by chance, perhaps: only what is found twice counts
+            if intervals.of_median(ratios)[1] < SUSPECTED:  # by chance, perhaps: only what is found twice counts
                 ratios = self._ratios(self._pool(count + 1, seed=3), size)
-        low, high = interval(ratios)
+        low, high = intervals.of_median(ratios)
         return {"ratio": median(ratios), "low": low, "high": high, "pairs": len(ratios)}
 
     def _new_queries(self, query_ns: float) -> tuple[int, int]:
         """How many new inputs to ask for, and how many in a block: as many as time and memory allow."""
         query_bytes = sum(array.nbytes for array in new_inputs(self.workload, self.batch, 1, seed=1)[0].values())
         most = int(min(NEW_BYTES / query_bytes, self.budget_ns / (2 * query_ns)))
-        pairs = max(PAIRS_MIN, min(PAIRS, most))
+        pairs = max(intervals.VALUES_MIN, min(PAIRS, most))
         size = max(1, min(BLOCK_MAX, most // pairs))
         return pairs * size, size
 
@@ -107,7 +104,7 @@ class Audit:
             self.asked += asked["new"]
             same_ns, new_ns = (median(one.query_ns for one in asked[kind]) for kind in blocks)
             ratios.append(same_ns / new_ns)
-            if len(ratios) >= PAIRS_MIN and self.clock() > until_ns:
+            if len(ratios) >= intervals.VALUES_MIN and self.clock() > until_ns:
                 break
         return ratios
 
@@ -118,12 +115,3 @@ def new_inputs(workload: Workload, batch: int, count: int, seed: int) -> list[Ar
     inputs = workload.samples("perf", count * batch, seed).inputs
     shuffled = {name: rng.permuted(array.reshape(len(array), -1), axis=1) for name, array in inputs.items()}
     return queries.split({name: shuffled[name].reshape(array.shape) for name, array in inputs.items()}, batch)
-
-
-def interval(ratios: Sequence[float]) -> tuple[float, float]:
-    """The narrowest symmetric pair of order statistics that covers the median with 95 %; PAIRS_MIN ratios at least."""
-    ordered, n = sorted(ratios), len(ratios)
-    rank, tail = 0, 0.5**n
-    while (tail := tail + math.comb(n, rank + 1) * 0.5**n) <= 0.025:
-        rank += 1
-    return ordered[rank], ordered[n - 1 - rank]

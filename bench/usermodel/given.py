@@ -59,3 +59,9 @@ def check_reference(file: OnnxFile, inputs: Arrays, outputs: Mapping[str, Any]) 
     have, need = len(next(iter(outputs.values()))), len(next(iter(inputs.values())))
     if have != need:
         raise ModelFileError(f"--reference has {have} samples, and --inputs has {need}")
+    for value in file.proto.graph.output:
+        array, shape = outputs[value.name], value.type.tensor_type.shape
+        sizes = [dim.dim_value for dim in shape.dim][1:]  # 0: the graph does not say
+        if sizes and (len(sizes) != array.ndim - 1 or any(a and a != b for a, b in zip(sizes, array.shape[1:]))):
+            wanted = ", ".join(str(size or "?") for size in ("samples", *sizes))
+            raise ModelFileError(f"--reference: {value.name} is {array.shape}, and the model gives ({wanted})")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import audit
+from bench.audit import correctness
 from workloads.onnxfile import ModelFileError
 from workloads.user import Noise
 
@@ -61,7 +61,7 @@ def compute(path: Path, inputs: Arrays, batch: int | None, flops: int | None) ->
     rows = far_apart(answers)
     right = {name: array[rows] for name, array in answers.items()}
     back = _Session(path, optimise=True).answers(inputs, rows[::-1], second, names)
-    agreement = audit.agree({name: array[::-1] for name, array in back.items()}, right, range(len(rows)))
+    agreement = correctness.agree({name: array[::-1] for name, array in back.items()}, right, range(len(rows)))
     noise = Noise(float(agreement.error.max()), float(agreement.cosine.min()))
     if noise.relative_error > NOISE_MAX:
         raise ModelFileError(_restless(path, inputs, [0] * first, names, noise))
