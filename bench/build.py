@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-from bench import ROOT, parts
+from bench import ROOT, parts, protocol
 from workloads.contract import Unsupported, Workload
 
 TIMEOUT_S = 900.0
@@ -93,6 +93,7 @@ def make(workload: str, form: str, extra: Sequence[str]) -> Artefact:
 
 def main(argv: Sequence[str]) -> int:
     request = json.loads(argv[1])
+    protocol.end_with_reader(int(argv[0]))
     with os.fdopen(int(argv[0]), "w", encoding="utf-8") as stream:
         for workload, form in request["wanted"]:
             stream.write(json.dumps(asdict(make(workload, form, request["extra"]))) + "\n")

@@ -205,7 +205,7 @@ def _add_compare(commands: Commands) -> None:
     parser.add_argument("a", metavar="A", help="a run's name, latest, previous, or a folder of runs")
     parser.add_argument("b", metavar="B", help="likewise")
     _add_results(parser)
-    text = "exit with 1 if anything became slower; undecidable is no regression"
+    text = "exit with 1 if anything became slower, with 2 if nothing is in both; undecidable is no regression"
     parser.add_argument("--fail-on-regression", action="store_true", help=text)
     parser.set_defaults(command=compare)
 

@@ -12,6 +12,9 @@ Worker-side code needs the standard library, numpy and its engine, nothing else,
 from __future__ import annotations
 
 import json
+import os
+import select
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import IO, Any
@@ -93,3 +96,15 @@ def send(stream: IO[str], event: str, **values: Any) -> None:
     """One event, at once. NaN and infinity are refused here, where the stack still says who made them."""
     stream.write(json.dumps({"event": event, **values}, allow_nan=False) + "\n")
     stream.flush()
+
+
+def end_with_reader(pipe: int) -> None:
+    """From now on this process ends, whatever it does, when nobody reads `pipe` any more: its parent is gone."""
+
+    def watch() -> None:
+        poller = select.poll()
+        poller.register(pipe, 0)  # reports that the other end is closed, and nothing else
+        poller.poll()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -49,7 +49,10 @@ def write_report(chosen: argparse.Namespace) -> int:
 
 
 def print_comparison(chosen: argparse.Namespace) -> int:
-    """Print what changed from A to B, what became slower first; 1 for that if asked, 2 for what could not be read."""
+    """Print what changed from A to B, what became slower first; 2 for what could not be read.
+
+    Where a regression is to fail: 1 for what became slower, and 2 where nothing could be compared.
+    """
     from results import compare
     from results.difference import CONFIDENCE
 
@@ -59,15 +62,16 @@ def print_comparison(chosen: argparse.Namespace) -> int:
     columns = ("workload", "device", "engine", "case", "metric", "A", "B", "B / A", "outcome", "why")
     shown = sorted(rows, key=lambda row: _OUTCOMES.index(row.outcome))
     console.table(f"A {a}\nB {b}", columns, [_compared(row) for row in shown])
-    if not any(row.metric for row in rows):
-        print("nothing is in both", file=sys.stderr)
+    nothing = not any(row.metric for row in rows)
+    if nothing:
+        print("accelmark: nothing is in both", file=sys.stderr)
     slower = sum(row.outcome == "slower" for row in rows)
     if slower:
         compared = sum(row.metric is not None for row in rows)
         chance = f"chance calls up to {(1 - CONFIDENCE) / 2:.1%} of equals slower"
         print(f"{slower} of {compared} became slower; {chance}, so measure again before you believe it")
-    regressed = REGRESSED if slower and chosen.fail_on_regression else 0
-    return _tell(problems) or regressed
+    status = UNREADABLE if nothing else REGRESSED if slower else 0
+    return _tell(problems) or (status if chosen.fail_on_regression else 0)
 
 
 def print_lints(chosen: argparse.Namespace) -> int:
@@ -80,6 +84,8 @@ def print_lints(chosen: argparse.Namespace) -> int:
     columns = ("level", "what", "workload", "device", "engine", "case", "figures", "why")
     cells = [_finding(named[finding.row_key, finding.fingerprint], finding) for finding in findings]
     console.table(f"{len(named)} results, {len(findings)} findings", columns, cells)
+    if not named:
+        raise ValueError(f"{chosen.results}: no results to lint; measure first")
     impossible = any(finding.level == "impossible" for finding in findings)
     return _tell(table.problems) or (IMPOSSIBLE if impossible else 0)
 

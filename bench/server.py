@@ -18,6 +18,7 @@ import numpy as np
 
 from bench import arrivals, load, measure
 from bench.protocol import Effort
+from workloads.contract import Unsupported
 
 if TYPE_CHECKING:
     from backends.contract import Session
@@ -120,6 +121,9 @@ def drive(sut: SystemUnderTest, session: Session, batch: int, witness: Witness) 
     """
     job, rate_per_s = sut.job, cast("Server", sut.scenario).rate_per_s
     searched = rate_per_s is None
+    if rate_per_s is not None and rate_per_s * job.effort.max_duration_s < ARRIVALS_MIN:
+        longest = f"the profile's longest window, {job.effort.max_duration_s:g} s"
+        raise Unsupported(f"at {rate_per_s:g}/s under {ARRIVALS_MIN} queries come in {longest}: give a higher rate")
     feeder = load.feeder(sut.workload, batch, witness)
     traffic = Traffic(session, feeder, job.bounds, job.seed)
     loop = load.SINGLE_STREAM if session.inflight == 1 else load.OFFLINE

@@ -9,7 +9,7 @@ window's borders too. A data sheet never stands in for a reading.
 | counter_reset | no figure | the counter fell within the window, and not because it wrapped |
 | zero_reading | no figure, or invalid | the counter stood still; samples of 0 W or less were left out |
 | gap | invalid | two readings lie further apart than 3 s, or than 10 reading periods if that is longer |
-| too_few_readings | invalid | the window is shorter than 50 updates of the meter |
+| too_few_readings | invalid | the window is shorter than 40 updates of the meter |
 | disagrees | invalid | a second meter of the same scope is more than 5 % off |
 | no_permission | no figure | a meter is there and this user may not read it |
 | shared_meter | note | the meter's figure covers more than the device |
@@ -37,9 +37,9 @@ GAP_S = 3.0
 GAP_PERIODS = 10
 ASTRAY_S = 60
 """Readings so far from the window are not late: their clock is another."""
-UPDATES = 50
-"""Each border may be off by one update of the meter, so fifty keep the figure within 4 %, less than DISAGREEMENT.
-At one reading a second that is 50 s; MLPerf Power asks for 60 s (arXiv 2410.12032)."""
+UPDATES = 40
+"""Each border may be off by one update of the meter, so forty keep the figure within DISAGREEMENT.
+At one reading a second that is 40 s; MLPerf Power asks for 60 s (arXiv 2410.12032)."""
 DISAGREEMENT = 0.05
 """Counter and polled power are within 1 % where both work (ml-energy/zeus#12), and 75 % apart where not (zeus#181)."""
 NOTES = frozenset({"shared_meter", "idle_not_measured", "below_idle"})

@@ -11,11 +11,10 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from bench import console, parts
+from bench import console, intervals, parts
 from bench.parts import Found, PartError
 from bench.progress import spoken
 from bench.selfcheck.contract import Asked, Check, Row
-from bench.selfcheck.paired import PAIRS_MIN
 from workloads.contract import Unsupported, Workload
 
 if TYPE_CHECKING:
@@ -28,8 +27,8 @@ FAULTS = ("differs", "failed")
 def run(chosen: argparse.Namespace) -> int:
     """Make the checks; exit status 1 if any of them differs. Raises ValueError for what cannot be meant."""
     asked = Asked(chosen.workload, chosen.pairs)
-    if asked.pairs < PAIRS_MIN:
-        raise ValueError(f"--pairs {asked.pairs}: fewer than {PAIRS_MIN} have no 95 % interval")
+    if asked.pairs < intervals.VALUES_MIN:
+        raise ValueError(f"--pairs {asked.pairs}: fewer than {intervals.VALUES_MIN} have no 95 % interval")
     parts.find(Workload, asked.workload)
     checks = _chosen(parts.discover(Check, __name__), chosen.checks)
     answers = [(check.name, row) for check in checks for row in _announced(check, asked)]

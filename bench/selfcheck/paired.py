@@ -3,9 +3,6 @@
 Contenders run one after the other, in a new random order each round, because noise is autocorrelated: a ratio within a
 round meets the same noise above and below. One contender is there twice; its ratio to itself, the A/A ratio, says how
 much of a difference this machine makes by itself.
-
-The interval is the distribution-free one of a median: order statistics by the binomial distribution (Conover, Practical
-Nonparametric Statistics, 3rd ed., §3.2).
 """
 
 from __future__ import annotations
@@ -17,11 +14,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal, TypeAlias
 
+from bench import intervals
 from bench.selfcheck.contract import Row
 
 CONFIDENCE = 0.95
-PAIRS_MIN = 6
-"""Fewer have no distribution-free interval at 95 %: 2 * 0.5**5 is over 5 %."""
 
 Contender: TypeAlias = Callable[[], float]
 """Runs for a while and gives one figure, in whatever unit all of them share."""
@@ -65,15 +61,8 @@ def within(share: float) -> Band:
 
 
 def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
-    """Median of `values` with the narrowest symmetric pair of order statistics that covers it; at least PAIRS_MIN."""
-    ordered, n = sorted(values), len(values)
-    tail, rank = 0.5**n, 0
-    if tail > (1 - confidence) / 2:
-        raise ValueError(f"{n} values are too few for an interval of {confidence:.0%}")
-    while tail + math.comb(n, rank + 1) * 0.5**n <= (1 - confidence) / 2:
-        rank += 1
-        tail += math.comb(n, rank) * 0.5**n
-    return Interval(median(ordered), ordered[rank], ordered[n - 1 - rank])
+    """Median of `values` with its distribution-free interval; raises ValueError for too few of them."""
+    return Interval(median(values), *intervals.of_median(values, confidence))
 
 
 def alternate(contenders: Mapping[str, Contender], rounds: int, seed: int = 0, warm_up: bool = True) -> Found:

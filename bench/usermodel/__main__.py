@@ -6,15 +6,14 @@ import fcntl
 import hashlib
 import json
 import os
-import select
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
+from bench import protocol
 from bench.usermodel import Asked, preparing
 from bench.usermodel.preparing import Say
 from workloads.onnxfile import ModelFileError
@@ -27,7 +26,7 @@ VERSION = 1
 def main(argv: Sequence[str]) -> int:
     """Prepare one model, telling what is being done, then the folder or the problem, as lines of JSON."""
     model = Asked(**json.loads(argv[1]))
-    threading.Thread(target=_end_with_parent, args=(int(argv[0]),), daemon=True).start()
+    protocol.end_with_reader(int(argv[0]))
     with os.fdopen(int(argv[0]), "w", encoding="utf-8") as stream:
         try:
             _tell(stream, **_made(model, lambda doing: _tell(stream, doing=doing)))
@@ -36,14 +35,6 @@ def main(argv: Sequence[str]) -> int:
         except OSError as error:
             _tell(stream, problem=f"{error.filename or 'the cache'}: {error.strerror}")
     return 0
-
-
-def _end_with_parent(answers: int) -> None:
-    """End when nobody reads the answers any more."""
-    poller = select.poll()
-    poller.register(answers, 0)  # reports that the other end is closed, and nothing else
-    poller.poll()
-    os._exit(1)
 
 
 def _tell(stream: IO[str], **event: Any) -> None:

@@ -18,7 +18,7 @@
 | link_bound | note | moving inputs and outputs takes as long as the run, or longer |
 | generator_bound | invalid | the load generator was late, or issued too little; noisy: in under 1,000 queries |
 | bound_missed | invalid | more queries of a server's window exceeded the latency bound than the bound allows |
-| loadgen_invalid | invalid | MLPerf's LoadGen calls the run invalid |
+| loadgen_invalid | invalid | MLPerf's LoadGen calls the run invalid; noisy: only because too few queries prove it |
 | page_cache_warm | noisy | a cold start from a cold page cache found over 5 % of its files in memory |
 | not_official | note | LoadGen was driven for less than MLPerf's durations |
 | machine_drift | noisy | the calibration kernels shifted by more than 3 % between before and after |

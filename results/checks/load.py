@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from results import early_stopping
@@ -13,6 +14,8 @@ LAG_ALLOWED = 0.05
 """Of the bound: a generator that is later than this makes latencies of its own."""
 LAG_QUERIES = 1000
 """Fewer do not tell 1 % that came late from the one that did: the lag is then a doubt and no verdict."""
+TOO_SHORT = re.compile(r"Only processed|Need to process|Run unsuccessful|^Processed|Would need to run")
+"""LoadGen's words for a run that is only too short to prove its percentile (results.cc, EarlyStopping)."""
 PAGE_CACHE_COLD = 0.05
 """Share in memory of what is called cold; what another process has mapped cannot be evicted."""
 ISSUED_NEEDED = 0.99
@@ -57,8 +60,13 @@ def _loadgen(record: Record, _: Figures) -> Iterator[Reason]:
     if loadgen is None:
         return
     if not loadgen.valid:
+        short = loadgen.reasons and all(TOO_SHORT.search(reason) for reason in loadgen.reasons)
         detail = f"LoadGen {loadgen.version}: {'; '.join(loadgen.reasons) or 'INVALID, without a reason'}"
-        yield invalid("loadgen_invalid", detail)
+        yield (
+            noisy("loadgen_invalid", f"{detail} A longer profile has more.")
+            if short
+            else invalid("loadgen_invalid", detail)
+        )
     if not loadgen.official:
         yield note("not_official", "LoadGen was driven for less than MLPerf's durations and counts")
 

@@ -106,9 +106,12 @@ def _leak(record: Record, _: Figures) -> Iterator[Reason]:
 
 def _power(record: Record, _: Figures) -> Iterator[Reason]:
     """Concerns the energy alone, so a note."""
-    energy = record.energy
+    energy, window = record.energy, record.window
     if energy is not None and energy.power_valid is False:
-        yield note("power_invalid", f"{energy.meter}: {', '.join(energy.power_reasons) or 'no reason given'}")
+        codes = ", ".join(energy.power_reasons) or "no reason given"
+        seen = f" ({energy.readings} readings; a window of {window.duration_ns / 1e9:.3g} s)" if window else ""
+        longer = "; a longer profile, or a faster meter, has more" if "too_few_readings" in energy.power_reasons else ""
+        yield note("power_invalid", f"{energy.meter}: {codes}{seen}{longer}")
 
 
 def _at(record: Record, moment: str) -> Conditions | None:

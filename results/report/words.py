@@ -6,7 +6,8 @@ from results.metrics import METRICS
 
 METHOD = (
     "Every item ran in a fresh worker process, one at a time, in a seeded random order. A worker compiles the model, "
-    "compares its outputs with a float64 reference, warms up until latencies settle, and measures until a minimum "
+    "compares its outputs with a reference (computed in float64; of a model of your own by fp32 onnxruntime), warms "
+    "up until latencies settle, and measures until a minimum "
     "duration and a minimum number of queries are both reached. The same small kernels before and after each item tell "
     "whether the machine changed meanwhile.",
     "Latency is from host memory to host memory: inputs to the device, run, outputs back; where queries arrive at "

@@ -90,6 +90,14 @@ def test_rules_and_options_tell_rows_apart(root: Path) -> None:
     assert "single_stream b1 fp32 mlperf threads=1 " in compare(root, FIRST, SLOWER).stdout
 
 
+def test_a_gate_that_compared_nothing_does_not_pass(tmp_path: Path) -> None:
+    measure(tmp_path, FIRST, [(SINGLE, 1.0)])
+    measure(tmp_path, SLOWER, [(records.of("offline", "bert-base"), 1.0)])
+    plain, gate = compare(tmp_path, FIRST, SLOWER), compare(tmp_path, FIRST, SLOWER, "--fail-on-regression")
+    assert (plain.returncode, gate.returncode) == (0, 2)
+    assert gate.stderr == "accelmark: nothing is in both\n"
+
+
 def test_a_broken_file_is_told_by_the_status(root: Path, tmp_path: Path) -> None:
     measure(tmp_path, FIRST, [(SINGLE, 1.0)])
     measure(tmp_path, SLOWER, [(SINGLE, 0.9)])

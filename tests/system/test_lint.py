@@ -63,8 +63,10 @@ def test_what_cannot_be_read_ends_with_2(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_no_results_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["lint", "--results", str(tmp_path / "none")]) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    (tmp_path / "empty").mkdir()
+    for name in ("none", "empty"):
+        assert main(["lint", "--results", str(tmp_path / name)]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_a_run_of_honest_engines_has_no_impossible_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

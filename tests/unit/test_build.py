@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+from bench import ROOT
 from bench.build import Artefact, prebuild
 
 
@@ -33,3 +37,18 @@ def test_a_building_process_that_says_nothing_is_killed(tmp_path: Path) -> None:
     silent.chmod(0o755)
     (artefact,) = prebuild([("kws", "onnx")], python=str(silent), timeout_s=0.2)
     assert artefact.problem == "the building process ended with status -9 and did not make it"
+
+
+def test_a_building_process_ends_with_its_parent() -> None:
+    reading, writing = os.pipe()
+    waiting = (
+        f"import time; from bench.protocol import *; end_with_reader({writing}); print(flush=True); time.sleep(3600)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", waiting], cwd=ROOT, pass_fds=[writing], stdout=subprocess.PIPE)
+    os.close(writing)
+    with process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert process.poll() is None
+        os.close(reading)
+        assert process.wait(timeout=30) == 1

@@ -121,8 +121,8 @@ def test_a_gap_is_longer_than_three_seconds_or_ten_periods(
     assert found.gap_max_ns == pytest.approx(hole_s * S)
 
 
-@pytest.mark.parametrize(("seconds", "reasons"), [(4.5, ("too_few_readings",)), (5.5, ())])
-def test_a_window_needs_fifty_updates_of_a_counter(seconds: float, reasons: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("seconds", "reasons"), [(3.5, ("too_few_readings",)), (4.5, ())])
+def test_a_window_needs_forty_updates_of_a_counter(seconds: float, reasons: tuple[str, ...]) -> None:
     slow = counter(
         *every(0.05, 20, lambda t: 100.0 + round(t * 10, 6) // 1), update_s=0.001
     )  # moves ten times a second
@@ -131,8 +131,8 @@ def test_a_window_needs_fifty_updates_of_a_counter(seconds: float, reasons: tupl
         assert integrate(series, S, round((1 + seconds) * S)).reasons == reasons
 
 
-def test_sampled_power_needs_fifty_samples() -> None:
-    assert integrate(power(*every(0.5, 60, lambda t: 50 + t)), S, 21 * S).reasons == ("too_few_readings",)
+def test_sampled_power_needs_forty_samples() -> None:
+    assert integrate(power(*every(0.5, 60, lambda t: 50 + t)), S, 20 * S).reasons == ("too_few_readings",)
     assert integrate(power(*every(0.5, 60, lambda t: 50 + t)), S, 29 * S).reasons == ()
 
 

@@ -9,6 +9,7 @@ from array import array
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,10 +19,12 @@ from hypothesis import strategies as st
 from bench import arrivals, server
 from bench.arrivals import Arrived, open_loop, schedule
 from bench.protocol import Effort
+from bench.scenarios import Server
 from bench.server import ATTEMPTS_MAX, PROBES_MAX, Bound, Probe, Run, Traffic, search
 from results import record
 from results.early_stopping import passes
 from tests.unit.test_arrivals import MS, SECOND, Alone, Serving, feeds
+from workloads.contract import Unsupported
 
 EFFORT = Effort(warmup_max_s=0, min_duration_s=10, min_queries=2048, max_duration_s=60)
 
@@ -227,6 +230,12 @@ def test_a_rate_that_was_given_has_one_window_whatever_comes():
     run, attempts, _phases, _calls = windows(scripted, 1)
     assert scripted.asked == [(100.0, True)]
     assert (attempts, run.met, run.over) == (1, False, 3)
+
+
+def test_a_rate_at_which_hardly_a_query_would_come_is_refused():
+    sut = SimpleNamespace(job=SimpleNamespace(effort=EFFORT), scenario=Server(0.03))
+    with pytest.raises(Unsupported, match=r"at 0.03/s .* 2 queries come in the profile's longest window, 60 s: give a"):
+        next(server.drive(sut, None, 1, None))
 
 
 def test_the_section_is_that_of_a_record():

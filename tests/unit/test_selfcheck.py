@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import selfcheck
+from bench.intervals import VALUES_MIN
 from bench.parts import Found
-from bench.selfcheck import paired
 from bench.selfcheck.contract import Asked, Check, Row, judged
 from bench.selfcheck.paired import Band, Interval, Unit, alternate, compared, interval, ratio, within
 from workloads.contract import Unsupported
@@ -27,7 +27,7 @@ def test_the_interval_has_the_ranks_of_the_binomial_table(n, low, high):
 
 def test_too_few_values_have_no_interval():
     with pytest.raises(ValueError, match="5 values are too few for an interval of 95%"):
-        interval([1.0] * (paired.PAIRS_MIN - 1))
+        interval([1.0] * (VALUES_MIN - 1))
 
 
 @given(st.lists(st.floats(0.5, 2.0), min_size=6, max_size=80))
