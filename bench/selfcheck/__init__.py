@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from bench import console, intervals, parts
 from bench.parts import Found, PartError
 from bench.progress import spoken
+from bench.selfcheck import others
 from bench.selfcheck.contract import Asked, Check, Row
+from bench.surroundings.host import HostReader
 from workloads.contract import Unsupported, Workload
 
 if TYPE_CHECKING:
@@ -52,8 +54,10 @@ def _chosen(found: Sequence[Found[Check]], names: Sequence[str]) -> list[Check]:
 def _announced(check: Check, asked: Asked) -> Iterator[Row]:
     expected = spoken(check.takes_s(asked))
     print(f"accelmark: {check.name}: {check.doing}, about {expected}", file=sys.stderr, flush=True)
-    begin_s = time.monotonic()
-    yield from answers_of(check, asked)
+    reader, begin_s = HostReader(), time.monotonic()
+    before = reader.read().cpu
+    rows = [*answers_of(check, asked)]
+    yield from others.weighed(rows, others.share(before, reader.read().cpu))
     took = spoken(time.monotonic() - begin_s)
     print(f"accelmark: {check.name}: done in {took}", file=sys.stderr, flush=True)
 

@@ -1,7 +1,8 @@
 """A pytest plugin that hurts a run at a moment of its choice: `-p tests.fakes.faults`, FAULT=deed@moment.
 
-A moment is a phase of `bench.protocol`, entered by the worker of the second item, or "append", where the record of the
-second item is half written (for kill_run only). A deed is one of DEEDS. The first item is complete by then.
+A moment is a phase of `bench.protocol`, entered by the worker of the second item; or "append", where the record of the
+second item is half written (for kill_run only); or "each": every item from the second on is hurt in another of EACH.
+A deed is one of DEEDS. The first item is complete by then.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from bench import supervisor
+from bench.protocol import PHASES
 from results import log, store
 from tests.fakes.processes import alive, wait_for, workers
 
@@ -50,47 +52,42 @@ DEEDS: dict[str, Callable[[Path], None]] = {
 }
 
 
+EACH = tuple(phase for phase in PHASES if phase != "search")
+"""What a closed loop goes through."""
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     name, _, moment = os.environ["FAULT"].partition("@")
     root, deed = Path(config.getoption("--results")), DEEDS[name]
     if moment == "append":
         _at_the_second_append(lambda: deed(root))
-    elif moment == "start":
-        _after_the_second_start(lambda: deed(root))
     else:
-        _in_the_second_item(moment, lambda: deed(root))
+        _in_phases(dict(enumerate(EACH if moment == "each" else (moment,), 2)), lambda: deed(root))
 
 
-def _after_the_second_start(hurt: Callable[[], None]) -> None:
-    start, calls = supervisor._start, 0
-
-    def hurting(python: str, channel: int) -> Any:
-        nonlocal calls
-        calls += 1
-        started = start(python, channel)
-        if calls == 2:
-            hurt()
-        return started
-
-    supervisor._start = hurting
-
-
-def _in_the_second_item(moment: str, hurt: Callable[[], None]) -> None:
-    run, calls = supervisor.run, 0
+def _in_phases(phases: dict[int, str], hurt: Callable[[], None]) -> None:
+    """`phases` by the number of the item; of "start" no worker tells, so that is when it was started."""
+    run, start, item = supervisor.run, supervisor._start, 0
 
     def hurting(job: Any, on_phase: Any, *rest: Any) -> Any:
-        nonlocal calls
-        calls += 1
+        nonlocal item
+        item += 1
 
         def heard(phase: str, t_ns: int) -> None:
             on_phase(phase, t_ns)
-            if calls == 2 and phase == moment:
+            if phases.get(item) == phase:
                 hurt()
 
         return run(job, heard, *rest)
 
-    supervisor.run = hurting
+    def started(python: str, channel: int) -> Any:
+        process = start(python, channel)
+        if phases.get(item) == "start":
+            hurt()
+        return process
+
+    supervisor.run, supervisor._start = hurting, started
 
 
 def _at_the_second_append(hurt: Callable[[], None]) -> None:

@@ -6,13 +6,12 @@ import contextlib
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.system.run_helpers import ENVIRONMENT, ROOT, bench, command, measured
+from tests.system.run_helpers import ENVIRONMENT, ROOT, bench, command
 
 CHOSEN = ("--backend=fake", "--engine=fake-exact", "--workload=fake-project", "--scenario=offline")
 
@@ -134,31 +133,6 @@ def test_a_full_results_folder_is_told_first(tmp_path: Path) -> None:
     with mounted(tmp_path, "size=64k"):
         done = bench(tmp_path, *CHOSEN)
         assert_refused(done, "free some space")
-
-
-def test_a_folder_that_fills_up_ends_the_run_and_keeps_what_is_there(tmp_path: Path) -> None:
-    with mounted(tmp_path, "size=80m"):
-        chosen = ("--backend=fake", "--engine=fake-paced", "--workload=fake-project")
-        running = subprocess.Popen(
-            command(tmp_path, *chosen),
-            cwd=ROOT,
-            env=ENVIRONMENT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert running.stdout is not None
-        with running:
-            while not any(log.stat().st_size for log in tmp_path.glob("*/records.log")) and running.poll() is None:
-                time.sleep(0.01)
-            with (tmp_path / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
-                while True:
-                    filler.write(bytes(1 << 16))
-            said = running.stdout.read()
-        assert running.returncode != 0
-        assert "No space left on device" in said
-        (tmp_path / "filler").unlink()
-        assert len(measured(tmp_path)) >= 1
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], why: str) -> None:

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from bench import selfcheck
 from bench.intervals import VALUES_MIN
 from bench.parts import Found
+from bench.selfcheck import others
 from bench.selfcheck.contract import Asked, Check, Row, judged
 from bench.selfcheck.paired import Band, Interval, Unit, alternate, compared, interval, ratio, within
+from bench.surroundings.host import CpuTime
 from workloads.contract import Unsupported
 
 
@@ -126,6 +128,32 @@ def test_a_figure_without_comparison_keeps_its_bound_or_not():
     assert (judged(True), judged(False), judged(False, "noisy")) == ("agrees", "differs", "noisy")
 
 
+@pytest.mark.parametrize(
+    ("busy", "steal", "own", "taken"), [(0, 0, 0, 0.0), (60, 0, 60, 0.0), (60, 0, 20, 0.4), (60, 10, 20, 0.5)]
+)
+def test_what_others_took_is_what_was_neither_idle_nor_ours(busy, steal, own, taken):
+    before, after = CpuTime(1000, 500, 50, 100), CpuTime(1100, 500 + busy, 50 + steal, 100 + own)
+    assert others.share(before, after) == pytest.approx(taken)
+
+
+def test_what_others_took_may_be_unknown():
+    reading = CpuTime(1000, 500, 50, 100)
+    assert others.share(None, reading) is others.share(reading, None) is others.share(reading, reading) is None
+    assert others.weighed([Row("it", "differs", noise="1.0")], None) == [Row("it", "differs", noise="1.0")]
+
+
+def test_where_others_ran_a_comparison_proves_no_difference_and_a_wrong_clock_still_does():
+    rows = [
+        Row("ratio", "differs", "2.0", noise="1.0", detail="medians"),
+        Row("ratio", "agrees", "1.0", noise="1.0"),
+        Row("clock", "differs", "900 ppm"),
+    ]
+    assert [row.verdict for row in others.weighed(rows, 0.05)] == ["differs", "agrees", "differs", "agrees"]
+    doubted = others.weighed(rows, 0.06)
+    assert [row.verdict for row in doubted] == ["undecided", "agrees", "differs", "noisy"]
+    assert doubted[0].detail == "differs while others took 6.0 %: medians"
+
+
 class FakeCheck(Check):
     doing = "pretending"
 
@@ -144,7 +172,8 @@ class FakeCheck(Check):
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Runs the command over the given checks; its exit status, stdout and stderr."""
+    """Runs the command over the given checks on an idle machine; its exit status, stdout and stderr."""
+    monkeypatch.setattr(selfcheck.others, "share", lambda _before, _after: None)
 
     def run(*checks, names=(), pairs=10, workload="kws"):
         found = [Found(check.name, check, None, "file") for check in checks]
