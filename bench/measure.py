@@ -321,16 +321,38 @@ class _Pipeline:
 
 
 class _Chain:
-    """One of the queries under way: its completion starts the next one, on whatever thread that comes."""
+    """One of the queries under way: its completion starts the next one, on whatever thread that comes.
+
+    A session without a `submit` of its own would overlap runs on threads: there each chain is such a thread, and no
+    query is handed over.
+    """
 
     def __init__(self, pipeline: _Pipeline, feed: Feed) -> None:
         self.pipeline, self.feed = pipeline, feed
 
     def start(self) -> None:
+        if type(self.pipeline.session).submit is Session.submit:
+            threading.Thread(target=self.loop, name="chain", daemon=True).start()
+            return
         try:
             self.submit(next(self.feed))
         except BaseException as error:  # noqa: BLE001 - raised by the thread that waits for the pipeline
             self.pipeline.leave(error)
+
+    def loop(self) -> None:
+        pipeline, session = self.pipeline, self.pipeline.session
+        put, run, get, send = session.put, session.run, session.get, self.feed.send
+        try:
+            arrays = next(self.feed)
+            while True:
+                outputs = get(run(put(arrays)))
+                if not pipeline.completed(self):
+                    break
+                arrays = send(outputs)
+        except BaseException as failure:  # noqa: BLE001 - as above
+            pipeline.leave(failure)
+        else:
+            pipeline.leave()
 
     def submit(self, arrays: Any) -> None:
         session = self.pipeline.session

@@ -44,8 +44,8 @@ NOT_ASKED = "only cold_start measures it"
 NEVER_STEADY = "latencies did not settle before the warm-up ended"
 NOT_APART = "the engine loads and compiles in one call: compile_ns holds both"
 NOT_FORGOTTEN = "the kernel cannot forget the peak that trying other batches left (/proc/self/clear_refs)"
-AUDIT_MAX_S = 10.0
-"""Audits after the window take as long as the window has to, and no longer than this."""
+AUDIT_SHARE, AUDIT_MAX_S = 0.4, 10.0
+"""Audits after the window may take this share of what the window has to, and no longer than that."""
 DOING = {
     "start": "starting",
     "build": "making the model",
@@ -135,7 +135,8 @@ def _events(job: Job, fresh: bool) -> Iterator[dict[str, Any]]:
         measured = yield from _phases_of(load.drive(sut, session, batch, witness))
         yield _phase("audit")
         checked = checked or sut.check(session, batch)
-        audited = audit.after(sut.workload, session, batch, witness, min(job.effort.min_duration_s, AUDIT_MAX_S))
+        budget_s = min(AUDIT_SHARE * job.effort.min_duration_s, AUDIT_MAX_S)
+        audited = audit.after(sut.workload, session, batch, witness, budget_s)
         yield _phase("finish")
         samples_path = Path(job.samples_path)
         write_samples(samples_path, measured.timed.samples)
