@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from bench.sut import SystemUnderTest
 
 P50 = paired.within(0.02)
-P99 = paired.within(0.10)
+P99 = paired.within(0.20)
+"""Of a window's few arrivals the second longest latency is their p99, and that differs so much from itself."""
 WINDOW = Effort(0, 0.1, 1, 0.1)
 WINDOWS = 6
 """Of single_stream, for each pair that was asked for."""

@@ -44,7 +44,7 @@ def fill_disk(root: Path) -> None:
 
 def remove_folder(root: Path) -> None:
     for run in store.run_folders(root):
-        shutil.rmtree(run)
+        shutil.rmtree(run, ignore_errors=True)  # a worker may be writing into it
 
 
 DEEDS: dict[str, Callable[[Path], None]] = {

@@ -83,7 +83,7 @@ def _once(window: Callable[..., float]) -> Callable[..., float]:
 @pytest.mark.skipif(find_spec("openvino") is None, reason="needs openvino: pip install -e '.[cpu]'")
 def test_benchmark_app_is_compared_with(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each side really runs once and then repeats its figure, as processes take their time."""
-    monkeypatch.setattr(benchmark_app, "WINDOW_S", 1)
+    monkeypatch.setattr(benchmark_app, "APP_S", 1)
     monkeypatch.setattr(benchmark_app, "EFFORT", Effort(0.2, 0.2, 1, 0.2))
     for name in ("throughput", "app_throughput"):
         monkeypatch.setattr(benchmark_app, name, _once(getattr(benchmark_app, name)))

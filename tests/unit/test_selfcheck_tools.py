@@ -23,7 +23,7 @@ def test_the_throughput_is_read_from_the_report_of_benchmark_app():
 
 def test_benchmark_app_gets_the_streams_and_threads_that_ours_has():
     options = benchmark_app.same_settings({"streams": 2, "threads": 3, "inflight": 2})
-    assert " ".join(options) == "-hint none -nstreams 2 -nthreads 6 -nireq 2"
+    assert " ".join(options) == "-hint none -nstreams 2 -nthreads 6 -nireq 4"
 
 
 class FakeModel:
