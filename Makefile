@@ -8,15 +8,16 @@ SHELL := /bin/sh
 PIP := -m pip install --quiet --disable-pip-version-check --no-warn-script-location -c constraints.txt
 
 # Backends whose engines come from the package index bring an extra of their name; the others are only looked for.
-EXTRA := $(if $(filter cpu cuda,$(BACKEND)),[$(BACKEND)])
+EXTRA := $(if $(filter cpu cuda tpu edgetpu asic,$(BACKEND)),[$(BACKEND)])
 VENV := .venv$(if $(filter-out cpu,$(BACKEND)),-$(BACKEND))
 RUN := $(VENV)/bin/python
 TEST := .venv/bin/python
 TORCH := .venv-torch/bin/python
+TARGETS := .venv-targets/bin/python
 SOURCES := backends bench results tests workloads conftest.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-torch bench test test-torch lint browser graphs selfcheck overhead scale clean
+.PHONY: help setup setup-torch setup-targets bench test test-torch test-tpu test-edge test-asic lint browser graphs selfcheck overhead scale clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +27,8 @@ setup: .venv/.test  ## only make .venv, for work on anything but a workload
 
 setup-torch: .venv-torch/.test  ## only make .venv-torch, for work on a workload
 
+setup-targets: .venv-targets/.test  ## only make .venv-targets, for work on hardware that is not here
+
 bench: $(VENV)/.bench  ## set up, measure BACKEND (default cpu), write results/report.html and print its path
 	@status=0; \
 	$(RUN) -m pytest bench/ --backend=$(BACKEND) $(ARGS) || status=$$?; \
@@ -34,11 +37,20 @@ bench: $(VENV)/.bench  ## set up, measure BACKEND (default cpu), write results/r
 
 test: .venv/.test browser  ## set up, then lint, types and every test that needs no torch
 	@$(MAKE) --no-print-directory lint
-	$(TEST) -m pytest -m 'not torch' $(ARGS)
+	$(TEST) -m pytest -m 'not (torch or tpu or edge or asic)' $(ARGS)
 
 test-torch: .venv-torch/.test  ## the tests that need torch, and the graphs rebuilt and compared with the committed ones
 	$(TORCH) -m pytest -m torch $(ARGS)
 	$(TORCH) -m workloads.rebuild --check
+
+test-tpu: .venv-targets/.test  ## the tests that need JAX and the TPU compiler
+	CI=true $(TARGETS) -m pytest -m tpu $(ARGS)
+
+test-edge: .venv-targets/.test  ## the tests that need LiteRT and its quantizer
+	CI=true $(TARGETS) -m pytest -m edge $(ARGS)
+
+test-asic: .venv-targets/.test  ## the tests that need Vela or another vendor's compiler
+	CI=true $(TARGETS) -m pytest -m asic $(ARGS)
 
 lint: .venv/.test  ## ruff and mypy --strict
 	.venv/bin/ruff check $(SOURCES)
@@ -81,6 +93,9 @@ $(VENV)/.bench: pyproject.toml constraints.txt
 
 .venv-torch/.test: pyproject.toml constraints.txt
 	$(call environment,.venv-torch,[cpu$(comma)graphs$(comma)hf$(comma)test])
+
+.venv-targets/.test: pyproject.toml constraints.txt
+	$(call environment,.venv-targets,[cpu$(comma)tpu$(comma)edgetpu$(comma)asic$(comma)qualcomm$(comma)test])
 
 comma := ,
 

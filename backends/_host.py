@@ -58,6 +58,15 @@ class Host:
         """/proc/PID/stat after the name, which may hold anything: state, parent and so on (proc(5)); [] for none."""
         return (self.text(f"proc/{pid}/stat") or "").rpartition(")")[2].split()
 
+    def is_ours(self, pid: int) -> bool:
+        """Whether a process is this one or descends from it."""
+        while pid > 1:
+            if pid == os.getpid():
+                return True
+            _, parent, *_ = self.process(pid) or ("", "0")
+            pid = int(parent)
+        return False
+
     def glob(self, pattern: str) -> list[Path]:
         """Paths under the root that match, in natural order ("accel2" before "accel10")."""
         return sorted(self.root.glob(pattern.lstrip("/")), key=_natural)
@@ -140,6 +149,11 @@ def no_targets(name: str, targets: Sequence[str]) -> Presence:
 def distinct(devices: Iterable[Device]) -> tuple[Device, ...]:
     """One device of each name: equal cards answer one question, and the first of them is measured."""
     return tuple({device.name: device for device in reversed(list(devices))}.values())[::-1]
+
+
+def plain(text: str) -> str:
+    """What a device says of itself, as far as a name in a record may say it: no foreign characters, no endless name."""
+    return re.sub(r"[^A-Za-z0-9 ._:/+@()=,-]", "", text)[:120].strip(" .,-(")
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

@@ -1,18 +1,18 @@
 """NVIDIA's management library, as its binding `pynvml` (package nvidia-ml-py) gives it. Holds no part.
 
-It is imported when a GPU is first asked for, in the process that supervises. It makes no CUDA context.
+It is imported when a GPU is first asked for. It makes no CUDA context.
 Numbers and names: nvml.h, and the chapter "Device Queries" of NVIDIA's NVML reference.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
 from backends._host import HOST, Host
-from backends.contract import Device, DeviceState, Presence
+from backends.contract import Device, DeviceState, Presence, Setting
 
 POWER_INSTANT = 186
 """NVML_FI_DEV_POWER_INSTANT, in mW."""
@@ -91,6 +91,25 @@ class Gpu:
     def memory_used_bytes(self) -> int:
         return int(self._ask("nvmlDeviceGetMemoryInfo").used)
 
+    def configuration(self) -> dict[str, Setting]:
+        """A limit of power, error correction, clocks that a user has set: what two equal GPUs may differ in."""
+        link = "nvmlDeviceGetMaxPcieLinkGeneration", "nvmlDeviceGetCurrPcieLinkWidth"
+        asked: Mapping[str, Callable[[], Setting]] = {
+            "gpu_driver": lambda: str(self._nvml.nvmlSystemGetDriverVersion()),
+            "gpu_power_limit_w": lambda: float(self._ask("nvmlDeviceGetEnforcedPowerLimit")) / 1000,
+            "gpu_application_clock_mhz": lambda: int(
+                self._ask("nvmlDeviceGetApplicationsClock", self._nvml.NVML_CLOCK_SM)
+            ),
+            "gpu_ecc": lambda: bool(self._ask("nvmlDeviceGetEccMode")[0]),
+            "gpu_persistence_mode": lambda: bool(self._ask("nvmlDeviceGetPersistenceMode")),
+            "gpu_pcie": lambda: "generation {} x{}".format(*(self._ask(name) for name in link)),
+        }
+        told: dict[str, Setting] = {}
+        for name, ask in asked.items():
+            with suppress(NvmlError, self._nvml.NVMLError):
+                told[name] = ask()
+        return told
+
     def users(self) -> list[int]:
         """Processes that compute on it."""
         return [int(process.pid) for process in self._ask("nvmlDeviceGetComputeRunningProcesses")]
@@ -121,39 +140,31 @@ class Gpu:
             raise NvmlError.of(error, name) from error
 
 
-def gpu(device: Device, environ: Mapping[str, str] = os.environ) -> Gpu:
-    """The GPU that CUDA calls by the number in the device's address; raises NvmlError."""
-    order = environ.get("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
-    return _gpu(_ordinal(device), environ.get("CUDA_VISIBLE_DEVICES", ""), order)
+def gpu(device: Device) -> Gpu:
+    """The GPU at the device's address on the bus; raises NvmlError."""
+    return _gpu(device.address.get("nvml", ""))
 
 
 @cache
-def _gpu(ordinal: int, visible: str, order: str) -> Gpu:
-    """CUDA numbers GPUs by speed unless told otherwise, NVML by their place on the bus (CUDA_DEVICE_ORDER)."""
+def _gpu(pci: str) -> Gpu:
+    """By its place on the bus: CUDA's numbers are not NVML's."""
     try:
         import pynvml as nvml
     except ImportError as error:
         raise NvmlError(Presence("absent", "the package nvidia-ml-py is not installed", PACKAGE)) from error
     try:
         nvml.nvmlInit()
-        handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
-        word = visible.split(",")[ordinal].strip() if visible else str(ordinal)
-        if word.startswith("GPU-"):
-            return Gpu(nvml, nvml.nvmlDeviceGetHandleByUUID(word))
-        if order != "PCI_BUS_ID" and len({nvml.nvmlDeviceGetName(handle) for handle in handles}) > 1:
-            why = "GPUs of several models are here, and CUDA numbers them by speed"
-            raise NvmlError(Presence("absent", why, "export CUDA_DEVICE_ORDER=PCI_BUS_ID"))
-        return Gpu(nvml, dict(enumerate(handles))[int(word)])
+        return Gpu(nvml, nvml.nvmlDeviceGetHandleByPciBusId(pci))
     except nvml.NVMLError as error:
         raise NvmlError.of(error, "starting NVML") from error
-    except (LookupError, ValueError) as error:
-        why = f"CUDA_VISIBLE_DEVICES={visible} names no whole GPU for number {ordinal}"
-        raise NvmlError(Presence("absent", why, "name whole GPUs by their numbers")) from error
 
 
-def _ordinal(device: Device) -> int:
-    numbers = (address.rpartition(":")[2] for address in device.address.values())
-    return next((int(number) for number in numbers if number.isdecimal()), 0)
+def configuration(device: Device) -> dict[str, Setting]:
+    """What the machine's owner has set on the GPU and bears on its speed, as far as NVML tells; nothing is set here."""
+    try:
+        return gpu(device).configuration()
+    except NvmlError:
+        return {}
 
 
 def _others(host: Host, pids: list[int]) -> int:
@@ -161,13 +172,4 @@ def _others(host: Host, pids: list[int]) -> int:
     if not all(host.process(pid) for pid in pids):
         why = "NVML names processes that are not in this container's list"
         raise NvmlError(Presence("absent", why, "share the host's process namespace: --pid=host"))
-    return sum(not _is_ours(host, pid) for pid in pids)
-
-
-def _is_ours(host: Host, pid: int) -> bool:
-    while pid > 1:
-        if pid == os.getpid():
-            return True
-        _, parent, *_ = host.process(pid) or ("", "0")
-        pid = int(parent)
-    return False
+    return sum(not host.is_ours(pid) for pid in pids)

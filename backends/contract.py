@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, Literal, Optional, Union
@@ -17,8 +18,8 @@ from typing import Any, Literal, Optional, Union
 from workloads.contract import Arrays, Model, Unsupported
 
 __all__ = [
-    "Arrays", "Backend", "Device", "DeviceState", "Done", "Engine", "Facts", "Goal", "Meter", "Model", "Placement",
-    "Plan", "Presence", "Reading", "Session", "Setting", "Unsupported", "Values",
+    "Arrays", "Backend", "Device", "DeviceState", "Done", "Engine", "Estimate", "Facts", "Goal", "Meter", "Model",
+    "Placement", "Plan", "Presence", "Reading", "Session", "Setting", "Unsupported", "Values",
 ]  # fmt: skip
 
 Goal = Literal["latency", "throughput"]
@@ -32,8 +33,9 @@ Done = Callable[[Values, Optional[BaseException]], None]  # noqa: UP045 - as abo
 class Device:
     """One thing that can be measured. `name` includes the configuration, as two configurations are two devices.
 
-    `runs` is False for a target that can be compiled for but not run on here. `address` maps an engine's name to what
-    that engine calls this device ("CPUExecutionProvider", "cuda:0"); an engine that is not named cannot reach it.
+    `runs` is False for a target that is not here and can be compiled for: an engine then gives an `Estimate` in place of
+    a session. `address` maps an engine's name to what that engine calls this device ("CPUExecutionProvider", "cuda:0",
+    "v5e:1x1"); an engine that is not named cannot reach it.
     """
 
     backend: str
@@ -46,7 +48,8 @@ class Device:
 class Presence:
     """Whether something can be used here, and if not, why and what to do about it.
 
-    `absent`: not there, which is no fault. `no_permission` and `broken`: there, and cannot be used, which is one.
+    `absent`: not there, which is no fault. `no_permission` and `broken`: there, and cannot be used, which is one. Of an
+    absent kind of hardware `devices` may still be compiled for: then none of them `runs`.
     """
 
     state: Literal["present", "absent", "no_permission", "broken"]
@@ -107,6 +110,37 @@ class Facts:
     compile_ns: int
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """What a compiler or a simulator says of a model on a device that is not here. None has its reason in `missing`.
+
+    `provenance`: a static model of the hardware predicts ("estimate", without variance), or its arithmetic was simulated
+    ("simulator": its outputs count, its time never does). `source` names the tool and its version, `caveat` is its own
+    warning. `facts.settings` hold all that the figures depend on, `facts.placement` the share that the device takes.
+    `numerics` computes on the host what the device would, from the very same artefact: only its outputs are looked at.
+
+    `flops` are the compiler's own count for one run. `memory_peak_bytes` of `memory_limit_bytes` is the device's main
+    memory, `sram_peak_bytes` its fast memory. `fallback_operators` would run on the host's processor: with any of them
+    there is no `latency_ns`, as no tool counts their time.
+    """
+
+    provenance: Literal["estimate", "simulator"]
+    source: str
+    facts: Facts
+    caveat: str = ""
+    numerics: Session | None = None
+    latency_ns: float | None = None
+    cycles: int | None = None
+    clock_mhz: float | None = None
+    flops: int | None = None
+    memory_peak_bytes: int | None = None
+    memory_limit_bytes: int | None = None
+    sram_peak_bytes: int | None = None
+    weights_bytes: int | None = None
+    fallback_operators: int | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
 class Session(ABC):
     """A compiled model on a device. Latency is quoted for put + run + get: host memory to host memory."""
 
@@ -129,6 +163,10 @@ class Session(ABC):
 
     def device_ns(self) -> int | None:
         """How long the device itself worked on the last `run`, by its own clock; None: it does not say."""
+        return None
+
+    def enqueue_ns(self) -> int | None:
+        """How long the host took to hand the last `run` to the device; None: the session does not tell them apart."""
         return None
 
     def submit(self, values: Values, done: Done) -> None:
@@ -167,14 +205,24 @@ class Session(ABC):
 
 
 class Backend(ABC):
-    """One kind of hardware, found without its vendor's library. `family` groups kinds ("asic")."""
+    """One kind of hardware, found without its vendor's library. `family` groups kinds ("asic").
+
+    `scheme` is what stands before the first colon of its `--target`s; "": its name. `unmetered`: why no meter can ever
+    read its energy; "": the meters say themselves what they lack.
+    """
 
     name: str
     family: str = ""
+    scheme: str = ""
+    unmetered: str = ""
 
     @abstractmethod
     def probe(self, targets: Sequence[str] = ()) -> Presence:
-        """What is here. Never raises. `targets` are this backend's own `--target` specifications."""
+        """What is here. Never raises. `targets` are this backend's own `--target` specifications, scheme included.
+
+        With targets it answers for them alone. Without, and without hardware, it is absent, and may name devices that
+        can be compiled for here: one sensible default, or a few.
+        """
 
     def state(self, device: Device) -> DeviceState:
         """Clocks, temperature, throttling, other users, now."""
@@ -242,6 +290,10 @@ class Engine(ABC):
     form: str = "onnx"
     """The `Model.form` that `compile` starts from, made in advance so that compiling pays for no more; "": none."""
 
+    def form_for(self, precision: str) -> str:
+        """`form`, for an engine whose artefact depends on the precision ("tflite", "tflite_int8")."""
+        return self.form
+
     @abstractmethod
     def available(self, device: Device) -> Presence:
         """Whether this engine can drive `device`, from metadata only: nothing is imported."""
@@ -249,3 +301,10 @@ class Engine(ABC):
     @abstractmethod
     def compile(self, model: Model, plan: Plan, device: Device) -> Session:
         """Raises Unsupported for what the engine or the device cannot do."""
+
+    def deliver(self, model: Model, plan: Plan, device: Device, folder: Path) -> None:  # noqa: B027 - most have nothing
+        """Write what the firmware of a device that does not run here loads, beside the form; raises Unsupported."""
+
+    def estimate(self, model: Model, plan: Plan, device: Device) -> Estimate:
+        """What is known of `model` on a device that does not run here; raises Unsupported as `compile` does."""
+        raise Unsupported(f"{self.name} cannot compile for {device.name} without having it")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from backends._cores import Cores, usable
-from backends._host import HOST, Host, no_targets
+from backends._host import HOST, Host, no_targets, plain
 from backends.contract import Backend, Device, DeviceState, Presence
 
 ARM_PARTS = {
@@ -15,6 +15,10 @@ ARM_PARTS = {
     "0xd49": "Neoverse-N2", "0xd4f": "Neoverse-V2", "0xd84": "Neoverse-V3", "0xd8e": "Neoverse-N3",
 }  # fmt: skip
 """Names of "CPU part" numbers, from Linux' arch/arm64/include/asm/cputype.h."""
+ADDRESS = {
+    "onnxruntime": "CPUExecutionProvider", "openvino": "CPU", "torch": "cpu", "jax": "cpu", "litert": "cpu",
+    "reference": "numpy",
+}  # fmt: skip
 NOISE = re.compile(r"\((R|TM|r|tm)\)|\bCPU\b|@.*|\b\d+-Core\b|\bProcessor\b|\bwith Radeon.*")
 
 
@@ -29,9 +33,8 @@ class CpuBackend(Backend):
     def probe(self, targets: Sequence[str] = ()) -> Presence:
         if targets:
             return no_targets(self.name, targets)
-        address = {"onnxruntime": "CPUExecutionProvider", "openvino": "CPU", "torch": "cpu", "reference": "numpy"}
         name = f"{model_name(self._host)}, {_count(usable(self._host))}"
-        return Presence("present", devices=(Device(self.name, name, address),))
+        return Presence("present", devices=(Device(self.name, name, ADDRESS),))
 
     def state(self, device: Device) -> DeviceState:
         """The processor's clock, temperature and memory are the host's, which is looked at whatever the device."""
@@ -51,7 +54,7 @@ def model_name(host: Host) -> str:
         name = platform.processor() or platform.machine() or "unknown CPU"
     if not re.search(r"\d", name) and "cpu family" in facts:
         name += f" (family {facts['cpu family']} model {facts.get('model', '?')})"
-    return re.sub(r"[^A-Za-z0-9 ._:/+@()=,-]", "", name)[:120].strip(" .,-(")
+    return plain(name)
 
 
 def _cpuinfo(host: Host) -> dict[str, str]:

@@ -83,7 +83,7 @@ def make(workload: str, form: str, extra: Sequence[str]) -> Artefact:
     begin_ns = time.monotonic_ns()
     problem = ""
     try:
-        parts.find(Workload, workload, extra).model().form(form)
+        parts.find(Workload, workload, extra).calibrated().form(form)
     except Unsupported as answer:
         problem = str(answer)
     except Exception as error:  # noqa: BLE001 - a lowering is foreign code, and the others are still to be made

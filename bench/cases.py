@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 from backends.contract import Backend, Device, Engine, Presence
 from bench import ROOT, parts, scenarios
@@ -40,6 +40,12 @@ class Case:
     engine: str
     presence: Presence
     rules: str = "accelmark"
+    targets: tuple[str, ...] = ()
+
+    @property
+    def suite(self) -> str:
+        """Which bench/test_*.py asks about it."""
+        return "estimate" if self.scenario == scenarios.COMPILE else "hardware"
 
     @property
     def model(self) -> str:
@@ -95,16 +101,19 @@ def expand(selection: Selection) -> list[Case]:
         backends = _backends(parts.collect(Backend, selection.parts), selection.backends)
         engines = parts.collect(Engine, selection.parts)
         named = _named(Engine, engines, selection.engines)
-        _named(Engine, engines, tuple(selection.pythons))
+        others = [name for name in selection.pythons if name not in {one.name for one in backends}]
+        _named(Engine, engines, tuple(others))
     except parts.PartError as error:
         raise SelectionError(str(error)) from error
     for part in (*backends, *named):
         checked_name(f"the name of {type(part).__name__}", part.name)
     targets = _targets(selection.targets, backends)
+    if targets and not selection.backends:
+        backends = [backend for backend in backends if backend.name in targets]
     places = [
         place for backend in backends for place in _places(backend, named, selection, targets.get(backend.name, ()))
     ]
-    return [case for place in places for case in _cases(workloads, selection, *place)]
+    return [case for place in places for case in _cases(workloads, selection, place)]
 
 
 def broken(selection: Selection) -> list[Found[Any]]:
@@ -114,8 +123,16 @@ def broken(selection: Selection) -> list[Found[Any]]:
     return list({(one.file, one.error): one for one in found}.values())
 
 
-Place = tuple[str, str, str, str, Presence]
-"""Backend, its name in ids, device, engine, and whether that engine can run there."""
+class Place(NamedTuple):
+    """Where a case is measured: `short` names it in ids, `presence` says whether the engine can drive the device."""
+
+    backend: str
+    short: str
+    device: str
+    runs: bool
+    engine: str
+    presence: Presence
+    targets: tuple[str, ...]
 
 
 def _workloads(selection: Selection) -> list[Workload]:
@@ -124,19 +141,21 @@ def _workloads(selection: Selection) -> list[Workload]:
     if own and not selection.workloads:
         return own
     named = _named(Workload, parts.collect(Workload, selection.parts), selection.workloads)
-    return [*own, *named]
+    return [*own, *(one for one in named if one.by_default or selection.workloads)]
 
 
-def _cases(workloads: Iterable[Workload], selection: Selection, *place: Any) -> Iterator[Case]:
-    backend, short, device, engine, presence = place
+def _cases(workloads: Iterable[Workload], selection: Selection, place: Place) -> Iterator[Case]:
+    """A device that is not here is compiled for, whatever the scenario: no load is put on it."""
     chosen = tuple(dict.fromkeys(str(parsed(text)) for text in selection.scenarios))
+    chosen = chosen if place.runs else (scenarios.COMPILE,)
     for workload in workloads:
         checked_name("the name of a workload", workload.card.name)
         axes = (selection.techniques, selection.precisions, _batches(workload, selection), chosen)
         for technique, precision, batch, scenario in product(*axes):
             goal = selection.goal or scenarios.parse(scenario).goal
             asked = (technique, precision, batch, scenario, goal, selection.options, selection.bounds)
-            yield Case(workload, *asked, backend, short, device, engine, presence, selection.rules)
+            where = (place.backend, place.short, place.device, place.engine, place.presence)
+            yield Case(workload, *asked, *where, selection.rules, place.targets)
 
 
 def _batches(workload: Workload, selection: Selection) -> tuple[str, ...]:
@@ -155,39 +174,44 @@ def _places(
     backend: Backend, engines: Sequence[Engine], selection: Selection, targets: tuple[str, ...]
 ) -> Iterator[Place]:
     presence = _asked(lambda: backend.probe(targets), f"backends: probing {backend.name}")
-    if presence.state != "present":
-        if selection.backends or targets or presence.state != "absent":
-            yield backend.name, backend.name, "none", "none", presence
-        return
-    for number, device in enumerate(presence.devices):
-        short = backend.name if len(presence.devices) == 1 else f"{backend.name}{number}"
+    named = bool(selection.backends or targets)
+    if presence.state != "present" and (named or presence.state != "absent"):
+        yield Place(backend.name, backend.name, "none", True, "none", presence, targets)
+    devices = [device for device in presence.devices if device.runs or named]
+    for number, device in enumerate(devices):
+        short = backend.name if len(devices) == 1 else f"{backend.name}{number}"
         for engine, state in _engines(device, engines, selection):
-            yield backend.name, short, checked_name("a device", device.name), engine, state
+            name = checked_name("a device", device.name)
+            yield Place(backend.name, short, name, device.runs, engine, state, targets)
 
 
 def _engines(device: Device, engines: Sequence[Engine], selection: Selection) -> Iterator[tuple[str, Presence]]:
     """The engines to measure on `device`: the named ones whatever their state, or all the default ones that can."""
-    if not device.runs:
-        why = f"{device.name} can be compiled for here, and not run"
-        yield "none", Presence("absent", why, "run on a machine that has the device")
-        return
     states = {engine: _available(engine, device, selection) for engine in engines}
     if selection.engines:
         yield from ((engine.name, state) for engine, state in states.items())
         return
-    usable = [(engine.name, s) for engine, s in states.items() if engine.by_default and s.state != "absent"]
+    asked = (engine for engine in states if engine.by_default and _takes(engine, selection))
+    usable = [(engine.name, states[engine]) for engine in asked if states[engine].state != "absent"]
     yield from usable or [("none", _no_engine(device, states))]
 
 
+def _takes(engine: Engine, selection: Selection) -> bool:
+    """Whether an artefact that was brought is what this engine starts from."""
+    return not selection.form or selection.form in {engine.form_for(one) for one in selection.precisions}
+
+
 def _no_engine(device: Device, states: Mapping[Engine, Presence]) -> Presence:
-    tried = {engine.name: state for engine, state in states.items() if engine.by_default}
+    """The reasons of the engines that the device has an address for; where it has none, of all."""
+    default = {engine.name: state for engine, state in states.items() if engine.by_default}
+    tried = {name: state for name, state in default.items() if name in device.address} or default
     why = "; ".join(f"{name}: {state.reason}" for name, state in tried.items())
     remedy = next((state.remedy for state in tried.values() if state.remedy), "install an engine for it")
     return Presence("absent", f"no engine can drive {device.name} ({why or 'there is none'})", remedy)
 
 
 def _available(engine: Engine, device: Device, selection: Selection) -> Presence:
-    python = selection.pythons.get(engine.name)
+    python = selection.python(engine.name, device.backend)
     if python:
         return _available_in(python, engine.name, device, selection.parts)
     return _asked(lambda: engine.available(device), f"engines: asking {engine.name}")
@@ -247,14 +271,18 @@ def _backends(found: Sequence[Found[Backend]], wanted: Sequence[str]) -> list[Ba
 
 
 def _targets(specs: Sequence[str], backends: Sequence[Backend]) -> dict[str, tuple[str, ...]]:
-    """Specifications by the backend that owns them: what stands before the first colon."""
-    names = [backend.name for backend in backends]
+    """Specifications by the name of the backend that owns their scheme."""
+    owners = {scheme(backend): backend.name for backend in backends}
     owned: dict[str, tuple[str, ...]] = {}
     for spec in specs:
-        owner = spec.partition(":")[0]
-        if owner not in names:
-            raise SelectionError(
-                f"--target {spec}: {parts.no_such('backend', owner, names)}; write BACKEND:SPECIFICATION"
-            )
-        owned[owner] = (*owned.get(owner, ()), spec)
+        start = spec.partition(":")[0]
+        if start not in owners:
+            why = parts.no_such("backend", start, list(owners))
+            raise SelectionError(f"--target {spec}: {why}; write BACKEND:SPECIFICATION")
+        owned[owners[start]] = (*owned.get(owners[start], ()), spec)
     return owned
+
+
+def scheme(backend: Backend) -> str:
+    """What stands before the first colon of this backend's targets."""
+    return backend.scheme or backend.name

@@ -25,7 +25,10 @@ examples:
   accelmark report --owned 2400usd/3y --kwh 0.30           the page, for a machine you own
   accelmark report --format csv --out results.csv          the table for a spreadsheet
   accelmark compare previous latest                        did it change, and by how much
+  accelmark import summary_results.json                    what others published, beside what you measured
   accelmark lint                                           results that cannot be, or need an explanation
+  accelmark export kws --target tflite_int8                one file to carry to a board, for accelmark verify there
+  accelmark support                                        how far each kind of hardware was proved
   accelmark selfcheck                                      is this machine fit to measure on, and are we
 """
 GLOSSARY = {
@@ -113,6 +116,12 @@ def compare(chosen: argparse.Namespace) -> int:
     return print_comparison(chosen)
 
 
+def import_published(chosen: argparse.Namespace) -> int:
+    from bench.reading import import_published
+
+    return import_published(chosen)
+
+
 def lint(chosen: argparse.Namespace) -> int:
     from bench.reading import print_lints
 
@@ -123,6 +132,32 @@ def selfcheck(chosen: argparse.Namespace) -> int:
     from bench.selfcheck import run
 
     return run(chosen)
+
+
+def export(chosen: argparse.Namespace) -> int:
+    from bench.bundle.command import run_export
+
+    return run_export(chosen)
+
+
+def verify(chosen: argparse.Namespace) -> int:
+    from bench.bundle.command import run_verify
+
+    return run_verify(chosen)
+
+
+def support(chosen: argparse.Namespace) -> int:
+    from bench import console
+    from bench import support as table
+
+    if chosen.take:
+        table.take(chosen.take)
+    rows = table.read()
+    if chosen.write:
+        table.rewrite(chosen.write, rows)
+    else:
+        console.table("how far it was proved, and on what", table.COLUMNS, table.cells(rows))
+    return 0
 
 
 def _parser() -> Parser:
@@ -138,8 +173,12 @@ def _parser() -> Parser:
     _add_list(commands)
     _add_report(commands)
     _add_compare(commands)
+    _add_import(commands)
     _add_lint(commands)
     _add_selfcheck(commands)
+    _add_export(commands)
+    _add_verify(commands)
+    _add_support(commands)
     return parser
 
 
@@ -210,6 +249,15 @@ def _add_compare(commands: Commands) -> None:
     parser.set_defaults(command=compare)
 
 
+def _add_import(commands: Commands) -> None:
+    text = "keep what others published beside the runs: MLPerf's summary_results.json or summary.csv, or a table as CSV"
+    columns = "hardware,n_accel,software,workload,dtype,batch,scenario,metric,value,unit,source,date,note"
+    parser = commands.add_parser("import", help=text, description=f"{text} with the columns {columns}")
+    parser.add_argument("file", type=Path, metavar="FILE", help="what was published; importing it twice adds nothing")
+    _add_results(parser)
+    parser.set_defaults(command=import_published)
+
+
 def _add_lint(commands: Commands) -> None:
     text = "what cannot be, or needs an explanation, in a set of results: roofs, Little's law, links"
     parser = commands.add_parser("lint", help=text, description=text)
@@ -224,6 +272,36 @@ def _add_selfcheck(commands: Commands) -> None:
     parser.add_argument("--workload", default="mobilenetv2", metavar="NAME", help="what they run (mobilenetv2)")
     parser.add_argument("--pairs", type=int, default=10, metavar="N", help="alternated pairs of each, at least 6 (10)")
     parser.set_defaults(command=selfcheck)
+
+
+def _add_export(commands: Commands) -> None:
+    text = "one verified file to carry to a device: the compiled model, samples with right answers, hashes, licence"
+    parser = commands.add_parser("export", help=text, description=text)
+    parser.add_argument("workload", metavar="WORKLOAD", help="accelmark list workloads")
+    text = "a form (onnx, tflite, tflite_int8, edgetpu), or the backend or engine that it is for"
+    parser.add_argument("--target", required=True, metavar="NAME", help=text)
+    parser.add_argument("--precision", default="", metavar="NAME", help="in which it computes (the form's own)")
+    parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where to write it (here)")
+    _add_parts(parser)
+    parser.set_defaults(command=export)
+
+
+def _add_verify(commands: Commands) -> None:
+    text = "whether a bundle is whole, and answers rightly on what is here; exits 1 if not, 2 if it is no bundle"
+    parser = commands.add_parser("verify", help=text, description=text)
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="what accelmark export wrote")
+    parser.add_argument("--engine", action="append", default=[], metavar="NAME", help="only this one; may be repeated")
+    _add_parts(parser)
+    parser.set_defaults(command=verify)
+
+
+def _add_support(commands: Commands) -> None:
+    text = "how far each backend and engine was proved, on what and when: real device, real compiler, simulator, fake"
+    parser = commands.add_parser("support", help=text, description=text)
+    text = "first take over the rows of a table that was written on another machine"
+    parser.add_argument("--take", type=Path, metavar="FILE.toml", help=text)
+    parser.add_argument("--write", type=Path, metavar="README.md", help="put the table between its marks in this page")
+    parser.set_defaults(command=support)
 
 
 def _line(error: BaseException) -> str:

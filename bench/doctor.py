@@ -10,11 +10,12 @@ import importlib.metadata
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from backends.contract import Backend, Device, Engine, Meter, Presence
-from bench import parts, supervisor
+from bench import parts, supervisor, support
 from bench.inventory import found_backends, metered, reach
 from bench.protocol import Effort, Job
 from bench.surroundings.machine import machine
@@ -24,12 +25,15 @@ from workloads.contract import Workload
 EFFORT = Effort(warmup_max_s=0.2, min_duration_s=0.05, min_queries=1, max_duration_s=1.0)
 TIMEOUTS_S = {**supervisor.TIMEOUTS_S, "start": 60, "build": 120, "compile": 120, "check": 60}
 WORKLOADS_TRIED = 3
+PRECISIONS_TRIED = ("fp32", "int8")
+"""The second for engines that compute in nothing else."""
 
 MODULES: Mapping[str, tuple[str, str]] = {
     "pycoral": ("pycoral/utils/edgetpu.py", "Coral's own pycoral is not on the public index"),
     "neuronx-cc": ("neuronxcc/__init__.py", "install it from the AWS Neuron index"),
     "torch-neuronx": ("torch_neuronx/__init__.py", "install it from the AWS Neuron index"),
     "libneuronxla": ("libneuronxla/__init__.py", "install it from the AWS Neuron index"),
+    "jax-neuronx": ("jax_neuronx/__init__.py", "install it from the AWS Neuron index"),
 }
 """Distribution to a file that only the vendor's own one holds. Others own these names on the public index."""
 
@@ -68,12 +72,21 @@ def examine(
     for backend in found_backends(extra):
         presence = backend.probe()
         devices += presence.devices
-        names = ", ".join(device.name for device in presence.devices)
-        yield Finding("backend", backend.name, presence.state, names or presence.reason, presence.remedy)
+        yield _backend(backend, presence)
     yield from _meters(devices, extra)
     for found in found_engines:
         if found.part is not None and (engines is None or found.name in engines):
             yield from _engine(found.part, devices, tuple(extra), compute)
+
+
+def _backend(backend: Backend, presence: Presence) -> Finding:
+    """What is not here is told with how far it was proved elsewhere."""
+    if presence.state == "present":
+        names = ", ".join(device.name for device in presence.devices)
+        return Finding("backend", backend.name, presence.state, names)
+    compiled = ", ".join(device.name for device in presence.devices)
+    words = (presence.reason, compiled and f"can be compiled for: {compiled}", support.proved(backend.name))
+    return Finding("backend", backend.name, presence.state, "; ".join(filter(None, words)), presence.remedy)
 
 
 def packages(installed: Iterable[Any]) -> Iterator[Finding]:
@@ -137,16 +150,16 @@ def _not_computed(label: str, presence: Presence, device: Device) -> Finding:
 def _computed(engine: Engine, device: Device, label: str, extra: tuple[str, ...]) -> Finding:
     """The engine's outputs on the smallest workload it takes, against golden."""
     refusals = []
-    for name in _smallest_workloads(extra):
-        outcome = _run(name, engine, device, extra)
+    for precision, name in product(PRECISIONS_TRIED, _smallest_workloads(extra)):
+        outcome = _run(name, precision, engine, device, extra)
         if outcome.status == "unsupported" or outcome.phase in ("start", "build"):  # not this engine's doing
-            refusals.append(f"{name}: {outcome.reason}")
+            refusals.append(f"{name} in {precision}: {outcome.reason}")
             continue
         if outcome.status == "failed":
             detail = "; ".join(filter(None, (f"{name}: {outcome.reason}", _last_words(outcome.stderr_tail))))
-            remedy = "; ".join(filter(None, (outcome.remedy, f"run: {_command(engine, device, name)}")))
+            remedy = "; ".join(filter(None, (outcome.remedy, f"run: {_command(engine, device, name, precision)}")))
             return Finding("engine", label, "broken", detail, remedy)
-        return _judged(engine, label, name, outcome)
+        return _judged(engine, label, f"{name} {precision}", outcome)
     detail = "refuses " + "; ".join(refusals) if refusals else "no workload can be loaded"
     return Finding("engine", label, "broken", detail, "measure a workload that it takes: accelmark list workloads")
 
@@ -157,7 +170,7 @@ def _last_words(tail: str) -> str:
     return said[-1] if said else ""
 
 
-def _judged(engine: Engine, label: str, workload: str, outcome: supervisor.Outcome) -> Finding:
+def _judged(engine: Engine, label: str, what: str, outcome: supervisor.Outcome) -> Finding:
     from results import checks
     from results.record import OutputCheck
 
@@ -167,9 +180,9 @@ def _judged(engine: Engine, label: str, workload: str, outcome: supervisor.Outco
     compile_s = (result["phases"].get("compile_ns") or 0) / 1e9
     if faults:
         remedy = "do not trust this engine here; try another version of it"
-        return Finding("engine", label, "broken", f"{workload}: {'; '.join(faults)}", remedy)
+        return Finding("engine", label, "broken", f"{what}: {'; '.join(faults)}", remedy)
     version = result["versions"].get(engine.name, "").partition("-")[0]
-    detail = f"{workload} fp32: {outputs.n} of {outputs.n} outputs right, compiled in {compile_s:.2f} s"
+    detail = f"{what}: {outputs.n} of {outputs.n} outputs right, compiled in {compile_s:.2f} s"
     return Finding(
         "engine", label, "present", f"{engine.module or engine.name} {version}; {detail}" if version else detail
     )
@@ -181,12 +194,12 @@ def _smallest_workloads(extra: Sequence[str]) -> list[str]:
     return [card.name for card in models[:WORKLOADS_TRIED]]
 
 
-def _run(workload: str, engine: Engine, device: Device, extra: tuple[str, ...]) -> supervisor.Outcome:
+def _run(workload: str, precision: str, engine: Engine, device: Device, extra: tuple[str, ...]) -> supervisor.Outcome:
     with tempfile.TemporaryDirectory(prefix="accelmark-doctor-") as folder:
         job = Job(
             workload=workload,
             technique="none",
-            precision="fp32",
+            precision=precision,
             batch="1",
             scenario="single_stream",
             goal="latency",
@@ -201,5 +214,6 @@ def _run(workload: str, engine: Engine, device: Device, extra: tuple[str, ...]) 
         return supervisor.run(job, timeouts_s=TIMEOUTS_S)
 
 
-def _command(engine: Engine, device: Device, workload: str) -> str:
-    return f"pytest bench/ --backend={device.backend} --engine={engine.name} --workload={workload}"
+def _command(engine: Engine, device: Device, workload: str, precision: str) -> str:
+    chosen = f"--backend={device.backend} --engine={engine.name} --workload={workload}"
+    return f"pytest bench/ {chosen}" + ("" if precision == "fp32" else f" --precision={precision}")

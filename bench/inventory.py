@@ -54,7 +54,7 @@ def profiles(_extra: Sequence[str]) -> Table:
             str(one.repeats),
             f"{one.warmup_max_s:g} s",
             f"{one.min_duration_s:g} to {one.max_duration_s:g} s",
-            ", ".join(f"{scenario} {count:,}" for scenario, count in one.min_samples.items()),
+            ", ".join(f"{scenario} {count:,}" for scenario, count in one.min_samples.items() if count),
         )
         for one in PROFILES.values()
     ]
@@ -132,7 +132,7 @@ def _workload(workload: Workload) -> tuple[str, ...]:
 
 def _backend(backend: Backend) -> tuple[str, ...]:
     presence = backend.probe()
-    devices = ", ".join(device.name for device in presence.devices)
+    devices = ", ".join(device.name for device in presence.devices if device.runs)
     return backend.name, backend.family, presence.state, devices or presence.reason, presence.remedy
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
@@ -20,6 +20,7 @@ import pytest
 from bench import RUNS
 
 if TYPE_CHECKING:
+    from bench.bundle.chosen import Chosen
     from bench.recorder import Kept
     from bench.runner import Request, Runner
     from bench.selection import Selection
@@ -44,9 +45,9 @@ LISTS = {
     "--bound": "latency bounds in place of the workload's, in ms: 15 or 15@99 for the percentile",
     "--option": "KEY=VALUE overrides of an engine's settings",
     "--parts": "packages with further workloads, backends or engines",
-    "--python": "ENGINE=PATH: another Python for the workers of an engine",
+    "--python": "ENGINE=PATH or BACKEND=PATH: another Python for its workers",
 }
-SINGLES = ("--goal", "--results", "--rules", "--inputs", "--reference")
+SINGLES = ("--goal", "--results", "--rules", "--inputs", "--reference", "--artifact")
 PAIRS = {"--dim": "NAME=NUMBER, as in seq=128", "--option": "KEY=VALUE", "--python": "ENGINE=PATH"}
 
 
@@ -62,6 +63,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--inputs", metavar="FILE.npz", help=inputs)
     reference = "right outputs for --inputs, by output name (default: onnxruntime computes them in fp32)"
     group.addoption("--reference", metavar="FILE.npz", help=reference)
+    artifact = "a bundle of accelmark export, or a compiled *_edgetpu.tflite: measured in place of what is made here"
+    group.addoption("--artifact", metavar="FILE", help=artifact)
     meter = "what reads energy: rapl,nvml, csv:FILE,column=NAME, none (default: all that can read the device)"
     group.addoption("--meter", action="append", default=[], metavar="NAME", help=meter)
     group.addoption("--goal", metavar="GOAL", help="latency or throughput: tune engines for it whatever the scenario")
@@ -103,9 +106,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """A run that does not name bench/ never wanders into it."""
-    inside = collection_path == HERE or HERE in collection_path.parents
-    return True if inside and RUNNER not in config.stash else None
+    """A run that does not name bench/ never wanders into it, and a suite without items is none of the run."""
+    if collection_path != HERE and HERE not in collection_path.parents:
+        return None
+    if RUNNER not in config.stash:
+        return True
+    suites = {item.case.suite for item in config.stash[RUNNER].items.values()}
+    return True if collection_path.suffix == ".py" and _suite(collection_path.stem) not in suites else None
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -123,7 +130,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "item_id" in metafunc.fixturenames and RUNNER in metafunc.config.stash:
-        ids = list(metafunc.config.stash[RUNNER].items)
+        suite = _suite(metafunc.module.__name__.rpartition(".")[2])
+        ids = [name for name, item in metafunc.config.stash[RUNNER].items.items() if item.case.suite == suite]
         metafunc.parametrize("item_id", ids, ids=ids)
 
 
@@ -192,6 +200,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for why, count in runner.unmetered.items():
         terminalreporter.write_line(f"--meter: no energy of {count} records: {why}", yellow=True)
     terminalreporter.write_line("next: accelmark report")
+
+
+def _suite(module: str) -> str:
+    """`Case.suite` of the items that bench/test_SUITE.py measures."""
+    return module.removeprefix("test_")
 
 
 def _names_bench(config: pytest.Config) -> bool:
@@ -275,11 +288,14 @@ def _selection(config: pytest.Config) -> Selection:
     from bench.selection import Selection, parse_bound
 
     given = {option: _list(config, option) for option in LISTS if option not in PAIRS}
+    brought = _artifact(config, given)
     return Selection(
         backends=given["--backend"],
         engines=given["--engine"],
-        workloads=given["--workload"],
-        precisions=given["--precision"] or Selection.precisions,
+        workloads=brought.workloads if brought else given["--workload"],
+        precisions=(brought.precisions if brought else given["--precision"]) or Selection.precisions,
+        artifact=brought.artifact if brought else "",
+        form=brought.form if brought else "",
         techniques=given["--technique"] or Selection.techniques,
         scenarios=given["--scenario"] or Selection.scenarios,
         batches=given["--batch"] or Selection.batches,
@@ -291,6 +307,18 @@ def _selection(config: pytest.Config) -> Selection:
         parts=tuple(dict.fromkeys((*given["--parts"], *installed()))),
         pythons=_pairs(config, "--python"),
     )
+
+
+def _artifact(config: pytest.Config, given: Mapping[str, tuple[str, ...]]) -> Chosen | None:
+    """What was brought to be measured."""
+    if not (file := config.getoption("--artifact")):
+        return None
+    from bench.bundle.chosen import choose
+    from bench.selection import SelectionError
+
+    if given["--model"]:
+        raise SelectionError("--artifact is one workload as it was made elsewhere: leave --model to another run")
+    return choose(config.invocation_params.dir / file, given["--workload"], given["--precision"])
 
 
 def _list(config: pytest.Config, option: str) -> tuple[str, ...]:

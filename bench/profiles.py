@@ -13,7 +13,7 @@ START_S = 2.5
 """Start, load, compile and checks of a small model: a first guess, for people."""
 PER_QUERY = ("multi_stream", "server")
 """Scenarios whose minimum counts queries, as LoadGen's do, whatever the batch; the others' count samples."""
-WINDOWS = {"server": 0.5 * 6 + 1, "cold_start": 0.0}
+WINDOWS = {"server": 0.5 * 6 + 1, "cold_start": 0.0, "compile": 0.0}
 """Minimum durations that an item takes, where it is not one: a search has about six probes of half a window each."""
 
 
@@ -41,9 +41,9 @@ class Profile:
 
 
 def _counts(single_stream: int, multi_stream: int, server: int, offline: int) -> dict[str, int]:
-    """A cold start is one, whatever the profile: a process answers its first query once."""
-    names = ("single_stream", "multi_stream", "server", "offline", "cold_start")
-    return dict(zip(names, (single_stream, multi_stream, server, offline, 1)))
+    """A cold start is one, whatever the profile: a process answers its first query once. An estimate times nothing."""
+    names = ("single_stream", "multi_stream", "server", "offline", "cold_start", "compile")
+    return dict(zip(names, (single_stream, multi_stream, server, offline, 1, 0)))
 
 
 PROFILES = {

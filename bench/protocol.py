@@ -37,7 +37,8 @@ class Job:
     """One item, as a worker has to know it. `parts` are extra packages to find parts in.
 
     `bounds` are (latency_ms, percentile) pairs. `model` is the prepared folder of a user's own model
-    (`workloads/user.py`), which then stands for `workload`; "": none.
+    (`workloads/user.py`), which then stands for `workload`; "": none. `artifact` is a bundle's folder or a compiled
+    file (`bench/bundle/carried.py`), which stands for the lowering, and with the same in `model` for the workload too.
     """
 
     workload: str
@@ -55,6 +56,7 @@ class Job:
     rules: str = "accelmark"
     bounds: tuple[tuple[float, float], ...] = ()
     model: str = ""
+    artifact: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
     targets: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
@@ -75,21 +77,22 @@ class Job:
 class Result:
     """What a worker measured; the fields are the record's own sections (`results/record.py`), as plain JSON values.
 
-    `marks` are the timed window's `opened_ns` and `closed_ns` on CLOCK_MONOTONIC. `load` and `loadgen` are None where
-    the record has no such section.
+    `marks` are the timed window's `opened_ns` and `closed_ns` on CLOCK_MONOTONIC. `window`, `load`, `loadgen` and
+    `estimate` are None where the record has no such section.
 
     The samples themselves are in the file at `Job.samples_path`: little-endian int64, in order.
     """
 
-    window: Mapping[str, Any]
     phases: Mapping[str, Any]
     evidence: Mapping[str, Any]
     settings: Mapping[str, Any]
     versions: Mapping[str, str]
     batch_chosen: int
+    window: Mapping[str, Any] | None = None
     marks: Mapping[str, int] = field(default_factory=dict)
     load: Mapping[str, Any] | None = None
     loadgen: Mapping[str, Any] | None = None
+    estimate: Mapping[str, Any] | None = None
 
 
 def send(stream: IO[str], event: str, **values: Any) -> None:

@@ -1,11 +1,11 @@
-"""`accelmark report`, `compare` and `lint`: from stored records to a page, a table or a verdict."""
+"""`accelmark report`, `compare`, `lint` and `import`: from stored records to a page, a table or a verdict."""
 
 from __future__ import annotations
 
 import argparse
 import math
 import sys
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from results.cost import Pricing
     from results.lints import Finding
     from results.metrics import Metric
+    from results.published import Published
     from results.record import Bound
     from results.stats import Interval
     from results.store import Problem
@@ -75,8 +76,11 @@ def print_comparison(chosen: argparse.Namespace) -> int:
 
 
 def print_lints(chosen: argparse.Namespace) -> int:
-    """Print what cannot be or needs an explanation, a finding a row; 1 for what cannot be, 2 for what is unreadable."""
-    from results import join, lints
+    """Print what cannot be or needs an explanation, a finding a row; 1 for what cannot be, 2 for what is unreadable.
+
+    Others' figures and prices have findings too, which change no exit status: nothing here is wrong with them.
+    """
+    from results import catalog, join, lints
 
     table = join.table(chosen.results)
     named = {(row["key"], row["fingerprint"]): row for row in table.rows.to_dict("records")}
@@ -84,10 +88,24 @@ def print_lints(chosen: argparse.Namespace) -> int:
     columns = ("level", "what", "workload", "device", "engine", "case", "figures", "why")
     cells = [_finding(named[finding.row_key, finding.fingerprint], finding) for finding in findings]
     console.table(f"{len(named)} results, {len(findings)} findings", columns, cells)
-    if not named:
+    _print_published(table.published)
+    for level, code, detail in lints.market.prices(catalog.prices()):
+        print(f"{level}: {code} in the catalog of prices: {detail}")
+    if not named and not table.published:
         raise ValueError(f"{chosen.results}: no results to lint; measure first")
     impossible = any(finding.level == "impossible" for finding in findings)
     return _tell(table.problems) or (IMPOSSIBLE if impossible else 0)
+
+
+def import_published(chosen: argparse.Namespace) -> int:
+    """Keep others' figures beside the runs; 2 where rows had to be left out, each with a line on stderr."""
+    from results import published
+
+    done = published.import_file(chosen.file, chosen.results)
+    for row in done.left_out:
+        print(f"accelmark: {chosen.file}, {row}; left out", file=sys.stderr)
+    print(f"{chosen.file.name}: {done.new} new, {done.known} known already, {len(done.left_out)} left out")
+    return UNREADABLE if done.left_out else 0
 
 
 def pricing(chosen: argparse.Namespace) -> Pricing:
@@ -129,6 +147,24 @@ def _number(option: str, text: str | None) -> float | None:
     if not 0 <= number < math.inf:
         raise ValueError(f"{option} {text}: a finite number, 0 or more, is needed")
     return number
+
+
+def _print_published(rows: Sequence[Published]) -> None:
+    """What is odd among others' figures; it is no fault of these results."""
+    from results.lints import WHY, market
+
+    if not rows:
+        return
+    by_place = {row.place: row for row in rows}
+    columns = ("level", "what", "network", "hardware", "precision", "scenario", "file", "figures", "why")
+    findings = market.find(rows)
+    cells = [
+        (one.level, one.code, row.workload, row.hardware, row.precision, row.scenario, f"{row.file}:{row.line}",
+         one.detail, WHY[one.code])
+        for one in findings
+        for row in (by_place[one.place],)
+    ]  # fmt: skip
+    console.table(f"{len(rows)} published figures, {len(findings)} findings", columns, cells)
 
 
 def _finding(row: dict[Hashable, Any], finding: Finding) -> tuple[str, ...]:

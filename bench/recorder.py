@@ -51,7 +51,7 @@ class Recorder:
             "profile": profile,
             "command": command[:TEXT_MAX],
             "seed": seed,
-            "commit": _commit(),
+            "commit": commit(),
             "machine": machine(),
         }
 
@@ -88,6 +88,8 @@ class Recorder:
 
     def _measured(self, item: Item, result: Mapping[str, Any], around: Surroundings) -> tuple[Record, Samples]:
         try:
+            if result.get("estimate") is not None:
+                return self._estimated(item, result, around), np.empty(0, np.int64)
             sections = {name: result[name] for name in ("window", "phases", "evidence")}
             sections |= {name: result[name] for name in ("load", "loadgen") if result.get(name) is not None}
             sections["window"] = {**sections["window"], "samples_file": self._beside(item, ".i64")}
@@ -98,6 +100,15 @@ class Recorder:
             return record, samples_of(self.run.folder, record)
         except (ValueError, KeyError, TypeError, StoreError) as error:
             raise _NoRecordError(_line(error)) from error
+
+    def _estimated(self, item: Item, result: Mapping[str, Any], around: Surroundings) -> Record:
+        """Conditions of this machine are in no figure of a device that is not here, and are left out."""
+        estimate = dict(result["estimate"])
+        sections = {name: result[name] for name in ("phases", "evidence")}
+        provenance = estimate.pop("provenance")
+        return self._record(
+            item, Surroundings(), result, status="ok", provenance=provenance, estimate=estimate, **sections
+        )
 
     def _energy(self, item: Item, around: Surroundings) -> Mapping[str, Any] | None:
         """The section, and the raw readings in a file of their own."""
@@ -162,7 +173,7 @@ def _moment(item: Item, around: Surroundings) -> dict[str, Any]:
     }
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The checkout's commit, "-dirty" where files differ from it; None outside of one or without git."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:

@@ -21,6 +21,7 @@ from bench.surroundings import Surroundings, power
 from bench.surroundings.host import HostReader, HostReading
 from bench.surroundings.power import Metering
 from bench.surroundings.watch import Watch
+from workloads.contract import Unsupported
 
 if TYPE_CHECKING:
     from bench.recorder import Kept, Recorder
@@ -88,9 +89,9 @@ class Runner:
         cases = [self.items[one].case for one in item_ids]
         extra = self.request.selection.parts
         wanted = [
-            (case.workload.card.name, parts.find(Engine, case.engine, extra).form)
+            (case.workload.card.name, parts.find(Engine, case.engine, extra).form_for(case.precision))
             for case in sorted(cases, key=lambda case: case.workload.card.name)
-            if case.presence.state == "present" and not case.model
+            if case.presence.state == "present" and not self.request.selection.artifact and _needs_a_form(case)
         ]
         if self.progress and wanted:
             self.progress.show("preparing models")
@@ -156,18 +157,16 @@ class Runner:
         """A device that has gone since collecting says nothing of itself any more."""
         extra = self.request.selection.parts
         backend = parts.find(Backend, case.backend, extra)
-        there = (device for device in backend.probe(self._targets(case)).devices if device.name == case.device)
+        there = (device for device in backend.probe(case.targets).devices if device.name == case.device)
         device = next(there, Device(case.backend, case.device, {}))
-        return _Seat(backend, device, Metering.of(device, power.chosen(self.request.meters, extra), extra))
-
-    def _targets(self, case: Case) -> tuple[str, ...]:
-        return tuple(spec for spec in self.request.selection.targets if spec.partition(":")[0] == case.backend)
+        meters = power.chosen(self.request.meters, extra)
+        return _Seat(backend, device, Metering.of(device, meters, extra, backend.unmetered))
 
     def _run(self, item: Item, watch: Watch) -> supervisor.Outcome:
         job = self.job(item)
         if self.request.in_process:
             return supervisor.run_inline(job, watch.enter)
-        python = self.request.selection.pythons.get(job.engine, sys.executable)
+        python = self.request.selection.python(job.engine, job.backend) or sys.executable
         return supervisor.run(job, watch.enter, python, self.request.timeouts_s)
 
     def job(self, item: Item) -> Job:
@@ -189,10 +188,20 @@ class Runner:
             rules=case.rules,
             bounds=tuple((bound.latency_ms, bound.percentile) for bound in case.bounds or case.workload.card.bounds),
             model=case.model,
+            artifact=selection.artifact,
             options=case.options,
-            targets=self._targets(case),
+            targets=case.targets,
             parts=selection.parts,
         )
+
+
+def _needs_a_form(case: Case) -> bool:
+    """A user's own model has its form, and what is refused needs none."""
+    try:
+        case.workload.tolerance(case.precision)
+    except Unsupported:
+        return False
+    return not case.model
 
 
 def _marks(outcome: supervisor.Outcome) -> tuple[int, int] | None:
@@ -209,6 +218,9 @@ def headline(kept: Kept) -> str:
     record, summary = kept.record, kept.summary
     if summary is None:
         return f"{record.status}: {record.reason}"
+    if record.estimate is not None:
+        latency_ns, where = record.estimate.latency_ns, f"{record.provenance} by {record.estimate.source}"
+        return f"{where}: {'no time' if latency_ns is None else f'{latency_ns / 1e6:.3g} ms'}  {summary.verdict}"
     unit = record.card.sample_unit
     rate = f"{summary.throughput_per_s:.4g} {unit}/s" if summary.throughput_per_s else ""
     median = f"p50 {summary.latency_p50_ns / 1e6:.3g} ms" if summary.latency_p50_ns else ""

@@ -146,15 +146,28 @@ class ColdStart(Scenario):
         return self.name if self.page_cache == "warm" else f"{self.name}(page_cache={self.page_cache})"
 
 
+@dataclass(frozen=True)
+class Compile(Scenario):
+    """No load at all: what a compiler or a simulator says of a device that is not here. Never asked for by name."""
+
+    name = "compile"
+    goal = "latency"
+
+    def refusal(self, batch: str, bounded: bool) -> str:
+        return "nothing is run, so no batch is the fastest: give --batch a number" if batch == "auto" else ""
+
+
 SCENARIOS: dict[str, type[Scenario]] = {
     cls.name: cls for cls in (SingleStream, MultiStream, Offline, Server, ColdStart)
 }
+"""Those that `--scenario` may name."""
+COMPILE = Compile.name
 
 
 def parse(text: str) -> Scenario:
     """A scenario from its name and parameters, as in server(rate=40); raises UnknownScenarioError."""
     shape = re.fullmatch(r"(\w+)(?:\((.*)\))?", text)
-    kind = SCENARIOS.get(shape[1]) if shape else None
+    kind = Compile if text == COMPILE else SCENARIOS.get(shape[1]) if shape else None
     if shape is None or kind is None:
         raise UnknownScenarioError(f"unknown scenario {text}; there are: {', '.join(SCENARIOS)}")
     words = dict(word.partition("=")[::2] for word in shape[2].split(",")) if shape[2] else {}

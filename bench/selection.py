@@ -40,6 +40,7 @@ class Selection:
     """The command line, checked for form; empty means every one, or the default. Names are checked by `expand`.
 
     `models` are folders of users' own models, prepared by `bench/usermodel/`; with them, workloads are those named.
+    `artifact` was brought in place of what `form` would be lowered to (`bench/bundle/chosen.py`); "": nothing was.
     """
 
     backends: tuple[str, ...] = ()
@@ -52,11 +53,17 @@ class Selection:
     goal: str | None = None
     rules: str = "accelmark"
     models: tuple[str, ...] = ()
+    artifact: str = ""
+    form: str = ""
     targets: tuple[str, ...] = ()
     options: Mapping[str, str] = field(default_factory=dict)
     bounds: tuple[Bound, ...] = ()
     parts: tuple[str, ...] = ()
     pythons: Mapping[str, str] = field(default_factory=dict)
+
+    def python(self, engine: str, backend: str) -> str | None:
+        """The interpreter that was named for the workers of an engine, or of a backend whatever its engine."""
+        return self.pythons.get(engine) or self.pythons.get(backend)
 
     def __post_init__(self) -> None:
         _check("precision", self.precisions, PRECISIONS)

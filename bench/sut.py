@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from backends.contract import Backend, Device, Engine, Plan, Session
+from backends.contract import Backend, Device, Engine, Estimate, Placement, Plan, Session
 from bench import load, parts, scenarios
 from bench.audit import correctness, quality
+from bench.bundle import carried
 from bench.protocol import Effort, Job
 from workloads.contract import Model, Unsupported, Workload
 
@@ -34,6 +35,8 @@ class SystemUnderTest:
     scenario: Scenario
     start_ns: int | None = None
     """How long the process took to begin with the job; None: it was there before."""
+    artifact_sha256: str = ""
+    """Of what was brought in place of a lowering; "": nothing was."""
 
     @classmethod
     def find(cls, job: Job, start_ns: int | None = None) -> SystemUnderTest:
@@ -48,20 +51,29 @@ class SystemUnderTest:
         workload = _workload(job)
         engine = parts.find(Engine, job.engine, job.parts)
         workload.tolerance(job.precision)
-        return cls(job, workload, workload.model(), engine, _device(job), scenario, start_ns)
+        model, sha256 = workload.calibrated(), ""
+        if job.artifact:
+            brought = carried.find(job.artifact)
+            model = carried.given(brought, model, engine.form_for(job.precision), job.precision)
+            sha256 = brought.sha256
+        return cls(job, workload, model, engine, _device(job), scenario, start_ns, sha256)
 
     def build(self) -> int:
         """Make the form that the engine starts from, or find it in the cache; nanoseconds."""
         begin_ns = time.monotonic_ns()
-        if self.engine.form:
-            self.model.form(self.engine.form)
+        if form := self.engine.form_for(self.job.precision):
+            self.model.form(form)
         return time.monotonic_ns() - begin_ns
 
     def compile(self, batch: int) -> Session:
+        return self.engine.compile(self.model, self._plan(batch), self.device)
+
+    def estimate(self, batch: int) -> Estimate:
+        return self.engine.estimate(self.model, self._plan(batch), self.device)
+
+    def _plan(self, batch: int) -> Plan:
         goal = cast("Any", self.job.goal or self.scenario.goal)
-        return self.engine.compile(
-            self.model, Plan(self.job.precision, batch, goal, options=self.job.options), self.device
-        )
+        return Plan(self.job.precision, batch, goal, options=self.job.options)
 
     def first_run(self, session: Session, batch: int) -> int:
         """Nanoseconds of the very first query, lazy allocation and code generation included."""
@@ -70,13 +82,16 @@ class SystemUnderTest:
         session.get(session.run(session.put(query)))
         return time.monotonic_ns() - begin_ns
 
-    def check(self, session: Session, batch: int) -> dict[str, Any]:
-        """Evidence shaped as `results.record.Evidence`, of what the session answers and where it runs."""
+    def check(self, session: Session, batch: int, placement: Placement | None = None) -> dict[str, Any]:
+        """Evidence shaped as `results.record.Evidence`, of what the session answers and where it runs.
+
+        `placement` stands for the session's own where that computes in place of a device that is not here.
+        """
         checks = {
             "outputs": partial(correctness.outputs, self.workload, session, batch, self.job.precision, self.job.seed),
             "quality": partial(quality.evaluate, self.workload, session, batch, EXAMPLES),
         }
-        found: dict[str, Any] = {"placement": asdict(session.facts.placement)}
+        found: dict[str, Any] = {"placement": asdict(placement or session.facts.placement)}
         missing: dict[str, str] = {}
         for name, check in checks.items():
             try:
@@ -113,6 +128,8 @@ class SystemUnderTest:
 
 
 def _workload(job: Job) -> Workload:
+    if job.model and job.model == job.artifact:
+        return carried.Bundled(job.model)
     if not job.model:
         return parts.find(Workload, job.workload, job.parts)
     from workloads import user

@@ -20,13 +20,14 @@ import time
 import traceback
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from backends.contract import Estimate
 from bench import audit, coldstart, load, measure, queries
 from bench.protocol import Job, Result, send
 from bench.sut import SystemUnderTest
@@ -35,7 +36,7 @@ from workloads.contract import Unsupported
 if TYPE_CHECKING:
     from array import array
 
-    from backends.contract import Engine, Session
+    from backends.contract import Engine, Facts, Session
     from bench.load import Driving, Measured
 
 NOT_FRESH = "measured in a process that was there before"
@@ -44,6 +45,11 @@ NOT_ASKED = "only cold_start measures it"
 NEVER_STEADY = "latencies did not settle before the warm-up ended"
 NOT_APART = "the engine loads and compiles in one call: compile_ns holds both"
 NOT_FORGOTTEN = "the kernel cannot forget the peak that trying other batches left (/proc/self/clear_refs)"
+NOT_HERE = "the device is not here: nothing was run on it"
+COMPILING = ("import_ns", "load_ns", "compile_ns")
+NOT_RUN = ("first_run_ns", "steady_ns", "page_cache_share")
+NOT_TIMED = ("timed_outputs", "same_input", "stages", "peak_memory_bytes")
+ESTIMATED = tuple(one.name for one in fields(Estimate) if one.name not in ("facts", "numerics", "missing"))
 AUDIT_SHARE, AUDIT_MAX_S = 0.4, 10.0
 """Audits after the window may take this share of what the window has to, and no longer than that."""
 DOING = {
@@ -121,6 +127,9 @@ def _events(job: Job, fresh: bool) -> Iterator[dict[str, Any]]:
     yield _phase("build")
     sut = SystemUnderTest.find(job, start_ns)
     build_ns = sut.build()
+    if not sut.device.runs:
+        yield from _estimated(sut, _begin(start_ns, build_ns))
+        return
     cold = sut.scenario.name == "cold_start"
     page_cache = coldstart.prepare(sut) if cold else {"missing": {"page_cache_share": NOT_ASKED}}
     yield _phase("compile")
@@ -146,7 +155,7 @@ def _events(job: Job, fresh: bool) -> Iterator[dict[str, Any]]:
             window={**_window(measured), **about},
             phases=_merged(_begin(start_ns, build_ns), page_cache, first, _steady(measured, cold)),
             evidence=_merged(checked, audited, _peak_memory(unknown_peak)),
-            settings=_settings(session, tried),
+            settings={**_settings(session, tried), **_artifact(sut)},
             versions=_versions(sut.engine),
             batch_chosen=batch,
             marks={"opened_ns": measured.timed.opened_ns, "closed_ns": measured.timed.closed_ns},
@@ -156,6 +165,30 @@ def _events(job: Job, fresh: bool) -> Iterator[dict[str, Any]]:
         del measured  # ten million samples are not to be held here and by the parent
         # The session is closed after the answer: an engine that crashes or hangs in that loses nothing.
         yield {"event": "result", **asdict(result)}
+
+
+def _estimated(sut: SystemUnderTest, begin: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A device that is not here: it is compiled for, and what the host computes in its place is checked."""
+    yield _phase("compile")
+    batch = int(sut.job.batch)
+    estimate = sut.estimate(batch)
+    yield _phase("check")
+    if estimate.numerics is None:
+        unchecked = dict.fromkeys(("outputs", "quality"), "nothing here computes what the device would")
+        checked: dict[str, Any] = {"placement": asdict(estimate.facts.placement), "missing": unchecked}
+    else:
+        with closing(estimate.numerics) as session:
+            checked = sut.check(session, batch, estimate.facts.placement)
+    yield _phase("finish")
+    result = Result(
+        phases=_merged(begin, _compiled(estimate.facts), {"missing": dict.fromkeys(NOT_RUN, NOT_HERE)}),
+        evidence=_merged(checked, {"missing": dict.fromkeys(NOT_TIMED, NOT_HERE)}),
+        settings={**estimate.facts.settings, **_artifact(sut)},
+        versions=_versions(sut.engine),
+        batch_chosen=batch,
+        estimate={name: getattr(estimate, name) for name in ESTIMATED} | {"missing": dict(estimate.missing)},
+    )
+    yield {"event": "result", **asdict(result)}
 
 
 def _phases_of(driving: Driving) -> Generator[dict[str, Any], None, Measured]:
@@ -181,11 +214,13 @@ def _begin(start_ns: int | None, build_ns: int) -> dict[str, Any]:
 
 
 def _first(session: Session, first_run_ns: int | None, cold: bool) -> dict[str, Any]:
-    facts = session.facts
-    names = ("import_ns", "load_ns", "compile_ns", "first_run_ns")
     if not cold:
-        return {"missing": dict.fromkeys(names, NOT_COLD)}
-    spent = dict(zip(names, (facts.import_ns, facts.load_ns, facts.compile_ns, first_run_ns)))
+        return {"missing": dict.fromkeys((*COMPILING, "first_run_ns"), NOT_COLD)}
+    return {**_compiled(session.facts), "first_run_ns": first_run_ns}
+
+
+def _compiled(facts: Facts) -> dict[str, Any]:
+    spent = {name: getattr(facts, name) for name in COMPILING}
     return {**spent, "missing": {} if facts.load_ns is not None else {"load_ns": NOT_APART}}
 
 
@@ -211,6 +246,10 @@ def _window(measured: Measured) -> dict[str, Any]:
 def _settings(session: Session, tried: str | None) -> dict[str, Any]:
     settings = {**session.facts.settings, "inflight": session.inflight}
     return settings if tried is None else {**settings, "batch_tried": tried}
+
+
+def _artifact(sut: SystemUnderTest) -> dict[str, str]:
+    return {"artifact_sha256": sut.artifact_sha256} if sut.artifact_sha256 else {}
 
 
 def _peak_memory(unknown: str) -> dict[str, Any]:

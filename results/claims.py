@@ -3,7 +3,8 @@
 A band is a ratio to the CPU: the geometric mean, over the workloads that both ran, of the kind's best row over the
 CPU's best fp32 row. Best is the highest offline throughput and the lowest single-stream p50 among rows that are ok,
 measured and not invalid. The claim gives words only; the limits of the bands are ours and stand in BANDS. The CPU is
-the unit of its own bands, so only its price and its best use can be judged.
+the unit of its own bands, so only its price and its best use can be judged. A kind that was not measured is judged by
+what others published where one table has it beside a CPU in fp32 (`results/published/ratios.py`), and says so.
 
 Verdicts: `holds` (the claimed band), `exceeds` and `falls short` (a better or a worse one), `reversed` (claimed better
 than the CPU and measured worse, or the other way round), `undecided` (and why).
@@ -18,8 +19,11 @@ from typing import Any, Literal
 
 from results import catalog
 from results.join import Table
-from results.names import scenario_name
+from results.metrics import NOT_MEASURED
+from results.names import COMPILE, scenario_name
 from results.numbers import significant
+from results.published import Published
+from results.published.ratios import Figure, latency, over_processor, rate
 from results.stats import geometric_mean
 
 Verdict = Literal["holds", "exceeds", "falls short", "reversed", "undecided"]
@@ -51,6 +55,7 @@ class Kind:
 
     `instance` is what the catalog prices it by, per chip; empty where nobody rents it out by the hour. `suits` says
     whether a model of so many parameters is what `best_use` speaks of; None where that is not about a model's size.
+    `devices` are how the catalog's names of it begin, for what others published.
     """
 
     name: str
@@ -63,17 +68,23 @@ class Kind:
     best_use: str
     instance: str
     suits: Callable[[int], bool] | None
+    devices: tuple[str, ...]
 
 
 KINDS = (
-    Kind("CPU", ("cpu",), "", "low", "medium", 0.10, "low", "small models, edge", "c7i.large", lambda n: n <= SMALL),
+    Kind("CPU", ("cpu",), "", "low", "medium", 0.10, "low", "small models, edge", "c7i.large", lambda n: n <= SMALL,
+         ()),
     Kind("A100", ("cuda",), "A100", "high", "low", 3.00, "high", "large models, training", "p4d.24xlarge",
-         lambda n: n >= LARGE),
-    Kind("TPU v4", ("tpu",), "v4", "very high", "medium", 2.40, "medium", "batch, training", "tpu-v4-2816", None),
-    Kind("Edge TPU", ("edgetpu",), "", "medium", "very low", 0.05, "very low", "mobile, IoT", "", lambda n: n <= SMALL),
-    Kind("Inferentia", ("inferentia",), "", "high", "low", 0.80, "low", "production inference", "inf2.xlarge", None),
+         lambda n: n >= LARGE, ("NVIDIA A100",)),
+    Kind("TPU v4", ("tpu",), "v4", "very high", "medium", 2.40, "medium", "batch, training", "tpu-v4-2816", None,
+         ("Google TPU v4",)),
+    Kind("Edge TPU", ("edgetpu",), "", "medium", "very low", 0.05, "very low", "mobile, IoT", "", lambda n: n <= SMALL,
+         ("Coral Edge TPU", "Google Edge TPU")),
+    Kind("Inferentia", ("inferentia",), "", "high", "low", 0.80, "low", "production inference", "inf2.xlarge", None,
+         ("AWS Inferentia",)),
     Kind("custom ASIC", ("asic", "ethos_u", "intel_npu", "gaudi", "qualcomm", "generic_ep"), "", "very high",
-         "very low", 1.50, "low", "specialised", "trn1.2xlarge", None),
+         "very low", 1.50, "low", "specialised", "trn1.2xlarge", None,
+         ("Arm Ethos", "Intel Gaudi", "Intel NPU", "Qualcomm")),
 )  # fmt: skip
 
 
@@ -103,7 +114,7 @@ def hardware(table: Table) -> list[Claim]:
     rows: list[Row] = [{str(name): value for name, value in row.items()} for row in table.rows.to_dict("records")]
     usable = [row for row in rows if _usable(row)]
     by_kind = {kind.name: [row for row in usable if _belongs(kind, row)] for kind in KINDS}
-    return [_claim(kind, by_kind, rows) for kind in KINDS]
+    return [_claim(kind, by_kind, rows, table.published) for kind in KINDS]
 
 
 def band(question: str, ratio: float) -> str:
@@ -129,10 +140,18 @@ def judge_price(claimed_usd: float, found_usd: float) -> Verdict:
     return "exceeds" if found_usd < claimed_usd else "falls short"
 
 
-def _claim(kind: Kind, by_kind: Mapping[str, list[Row]], rows: Sequence[Row]) -> Claim:
+def _claim(kind: Kind, by_kind: Mapping[str, list[Row]], rows: Sequence[Row], published: Sequence[Published]) -> Claim:
     own = by_kind[kind.name]
     absence = "" if own else _absence(kind, rows)
-    answers = {question.name: _banded(kind, question, by_kind, absence) for question in _RATIOS}
+    beside = _beside_a_cpu(kind, published) if absence else {}
+    told = {
+        name: _told(kind, name, ratio, len(figures))
+        for name, figures in beside.items()
+        if (ratio := geometric_mean(list(figures.values()))) is not None
+    }
+    if beside and not told:
+        absence += "; published, but in no table beside a CPU in fp32"
+    answers = {question.name: _banded(kind, question, by_kind, absence) for question in _RATIOS} | told
     answers["usd_per_hour"] = _price(kind, own)
     answers["best_use"] = _best_use(kind, by_kind, absence)
     return Claim(kind.name, absence, len({row["workload"] for row in own}), {name: answers[name] for name in QUESTIONS})
@@ -149,12 +168,16 @@ def _belongs(kind: Kind, row: Row) -> bool:
 
 def _absence(kind: Kind, rows: Sequence[Row]) -> str:
     """Why no row of this kind can be used: the reason that a run gave, or that there was no run."""
-    near = [row for row in rows if row["backend"] in kind.backends]
+    near = [row for row in rows if row["backend"] in kind.backends and row["provenance"] not in NOT_MEASURED]
     if any(row["status"] == "ok" and _belongs(kind, row) for row in near):
         return "measured, but with no valid result: see its rows"
+    words = {row["provenance"] for row in rows if row["provenance"] in NOT_MEASURED and _belongs(kind, row)}
+    also = "; estimated: see below" if "estimate" in words else "; simulated: see below" if words else ""
     for row in near:
-        if row["status"] != "ok" and row["reason"]:
-            return f"{row['status']}: {row['reason']}"
+        if row["status"] != "ok" and row["scenario"] != COMPILE and row["reason"]:
+            return f"{row['status']}: {row['reason']}{also}"
+    if also:
+        return f"absent: no run here found the hardware{also}"
     if near:
         return f"not measured: {', '.join(sorted({str(row['device']) for row in near}))} is none"
     return f"not measured: no run with --backend={kind.backends[0]} is among these results"
@@ -198,11 +221,13 @@ class _Ratio:
     unit: str
     scale: float
     column: str
+    published: Figure | None = None
+    pick: Callable[[float, float], float] = min
 
 
 _RATIOS = (
-    _Ratio("throughput", _best_throughput, "samples/s offline", 1.0, "throughput_per_s"),
-    _Ratio("latency", _best_latency, "ms p50 single-stream", 1e-6, "latency_p50_ns"),
+    _Ratio("throughput", _best_throughput, "samples/s offline", 1.0, "throughput_per_s", rate, max),
+    _Ratio("latency", _best_latency, "ms p50 single-stream", 1e-6, "latency_p50_ns", latency),
     _Ratio("power", _power, "W offline", 1.0, "power_w"),
 )
 
@@ -225,6 +250,23 @@ def _banded(kind: Kind, question: _Ratio, by_kind: Mapping[str, list[Row]], abse
     found = f"{significant(ratio, 3)}x the CPU ({band(question.name, ratio)}), {found}"
     shared = f"over {_count([name for name in figures if name in cpu])} that the CPU ran too"
     return Answer(claimed, found, "measured", judge_band(question.name, claimed, ratio), shared)
+
+
+def _beside_a_cpu(kind: Kind, rows: Sequence[Published]) -> dict[str, dict[str, float]]:
+    """By question what others published of this kind, as ratios to a CPU by network; without any, no question."""
+    found = {
+        question.name: over_processor(rows, kind.devices, question.published, question.pick)
+        for question in _RATIOS
+        if question.published and kind.devices
+    }
+    return {name: figures for name, figures in found.items() if figures is not None}
+
+
+def _told(kind: Kind, question: str, ratio: float, networks: int) -> Answer:
+    claimed = getattr(kind, question)
+    found = f"{significant(ratio, 3)}x the CPU ({band(question, ratio)}), published"
+    beside = f"others' figures, over {networks} networks that a CPU ran in fp32 in the same table"
+    return Answer(claimed, found, "published", judge_band(question, claimed, ratio), beside)
 
 
 def _others(by_kind: Mapping[str, list[Row]]) -> bool:

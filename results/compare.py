@@ -20,7 +20,7 @@ from results.checks import verdict_of
 from results.checks.machine import MACHINE_DRIFT_ALLOWED, calibration_shift
 from results.difference import Difference, difference
 from results.join import figures_of
-from results.metrics import METRICS, Metric, look
+from results.metrics import BY_KEY, METRICS, Metric, look
 from results.record import Identity, Record
 from results.stats import Interval
 from results.store import RECORDS, Entry, Problem, StoreError
@@ -69,9 +69,11 @@ def compare(a: Path, b: Path, problems: list[Problem] | None = None) -> list[Com
     found: list[Problem] = [] if problems is None else problems
     left, right = _side(a, found), _side(b, found)
     rows = [row for key in {**left, **right} for row in _rows(left.get(key, ()), right.get(key, ()))]
-    return sorted(
-        rows, key=lambda row: (row.identity.model_dump_json(), METRICS.index(row.metric) if row.metric else -1)
-    )
+    return sorted(rows, key=_order)
+
+
+def _order(row: Compared) -> tuple[str, int]:
+    return row.identity.model_dump_json(), METRICS.index(row.metric) if row.metric in METRICS else -1
 
 
 def _side(path: Path, problems: list[Problem]) -> dict[str, list[Entry]]:
@@ -95,12 +97,31 @@ def _rows(a: Sequence[Entry], b: Sequence[Entry]) -> Iterator[Compared]:
         yield Compared(identity, None, None, None, None, "undecidable", why)
         return
     changed = tuple(_changes([record for record, _ in a], [record for record, _ in b]))
+    if a[0][0].estimate:
+        yield _predicted(identity, a, b, changed)
+        return
     disturbed = "; ".join(filter(None, (_disturbance("A", a), _disturbance("B", b))))
     for metric in METRICS:
         if metric.headline:
             values = _values(metric, a), _values(metric, b)
             if all(values):
                 yield _judged(identity, metric, *values, changed, disturbed)
+
+
+def _predicted(identity: Identity, a: Sequence[Entry], b: Sequence[Entry], changed: tuple[str, ...]) -> Compared:
+    """A static model has no variance: it says another number only where the tool, the target or the model changed."""
+    metric = BY_KEY["estimated_latency_ns"]
+    values = [_values(metric, side) for side in (a, b)]
+    if not all(values):
+        why = next(look(metric, *side[0])[1] for side, found in zip((a, b), values, strict=True) if not found)
+        return Compared(identity, None, None, None, None, "undecidable", f"no estimated latency: {why}")
+    first, second = (stats.interval(found) for found in values)
+    if first.centre == second.centre:
+        return Compared(identity, metric, first, second, None, "no difference", "the same estimate", changed=changed)
+    outcome: Outcome = "faster" if second.centre < first.centre else "slower"
+    ratio = second.centre / first.centre
+    around = Interval(ratio, ratio, ratio, "range", 1)
+    return Compared(identity, metric, first, second, around, outcome, "estimates have no variance", changed=changed)
 
 
 def _incomparable(a: Sequence[Entry], b: Sequence[Entry]) -> str:

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from results import stats, store
+from results import published, stats, store
 from results.cost import Pricing
+from results.names import COMPILE
+from results.published import Published
 from results.record import Bound, Machine, Record, Summary
 from results.roofline import Ceiling, ceilings
 from results.rows import COLUMNS, NUMBERS, put_under_roof, row_of
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Table:
-    """`rows` has COLUMNS, ordered by workload, machine, scenario and engine. Times are UTC, None for an empty table."""
+    """`rows` has COLUMNS, ordered by workload, machine, scenario and engine. Times are UTC, None for an empty table.
+
+    `published` are others' figures, which no row has: `accelmark import` put them beside the runs.
+    """
 
     rows: pd.DataFrame
     problems: tuple[Problem, ...]
@@ -34,6 +39,7 @@ class Table:
     pricing: Pricing
     oldest_utc: str | None
     newest_utc: str | None
+    published: tuple[Published, ...] = ()
 
 
 @dataclass
@@ -61,6 +67,7 @@ def table(path: Path, pricing: Pricing | None = None, bounds: Sequence[Bound] = 
     for row in rows:
         put_under_roof(row, roofs)
     rows.sort(key=lambda row: tuple(str(row[c]) for c in ("workload", "fingerprint", "scenario", "engine", "key")))
+    others = published.read(path, problems) if path.is_dir() else ()
     times = [record.written_utc for row in rows for record, _ in row["entries"]]
     return Table(
         rows=pd.DataFrame(rows, columns=list(COLUMNS), dtype=object).astype(dict.fromkeys(NUMBERS, float)),
@@ -72,6 +79,7 @@ def table(path: Path, pricing: Pricing | None = None, bounds: Sequence[Bound] = 
         pricing=pricing,
         oldest_utc=min(times, default=None),
         newest_utc=max(times, default=None),
+        published=others,
     )
 
 
@@ -94,14 +102,15 @@ def figures_of(folder: Path, record: Record, summary: Summary | None, problems: 
 
 
 def _groups(path: Path, problems: list[Problem]) -> Iterable[_Group]:
-    """The newest run's entries of each identity on each machine.
+    """The newest run's entries of each identity on each machine; what was only compiled for is of no machine.
 
     An absent backend's rows go when a newer run on the same machine found that backend.
     """
     groups: dict[tuple[str, str], _Group] = {}
     found_in: dict[tuple[str, str], str] = {}
     for record, summary in store.newest(path, problems):
-        machine, run_id = record.context.machine.fingerprint, record.context.run_id
+        compiled = record.identity.scenario == COMPILE
+        machine, run_id = "" if compiled else record.context.machine.fingerprint, record.context.run_id
         place = (machine, record.identity.backend)
         if record.status != "absent":
             found_in.setdefault(place, run_id)

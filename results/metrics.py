@@ -8,13 +8,15 @@ from math import isfinite
 from typing import Any, Literal
 
 from results.names import scenario_name
-from results.numbers import significant
+from results.numbers import count, significant
 from results.record import Record, Summary
 
 Better = Literal["higher", "lower"]
 Found = tuple[float | None, str]
 """A value, or None and the reason."""
 
+COUNTED = ("queries", "cycles", "operators")
+"""Units that are shown in full."""
 PHASES = ("start_ns", "import_ns", "load_ns", "compile_ns", "first_run_ns")
 """Of a cold start. Making the model's file is the harness's own and in no figure (bench/coldstart.py)."""
 HELD_BY_ANOTHER = ("import_ns", "load_ns")
@@ -25,6 +27,7 @@ FIGURES = {
     "server": "throughput_per_s",
     "offline": "throughput_per_s",
     "cold_start": "cold_start_ns",
+    "compile": "estimated_latency_ns",
 }
 """The metric that a scenario is about: ratios, rankings and spreads are of it."""
 AT_A_SET_RATE = "latency_p99_ns"
@@ -36,6 +39,17 @@ def figure_of(scenario: str, goal: str) -> str:
     if scenario.startswith("server("):
         return AT_A_SET_RATE
     return FIGURES.get(scenario_name(scenario), "latency_p50_ns" if goal == "latency" else "throughput_per_s")
+
+
+def _flops_ratio(record: Record) -> Found:
+    estimate, batch = record.estimate, record.context.batch_chosen
+    if estimate is None:
+        return None, _nothing(record, "estimate")
+    if estimate.flops is None:
+        return None, estimate.missing["flops"]
+    if not record.card.flops or not batch:
+        return None, "the workload's operations cannot be counted"
+    return estimate.flops / (record.card.flops * batch), ""
 
 
 def _cold_start(record: Record) -> Found:
@@ -84,7 +98,7 @@ def _nothing(record: Record, section: str) -> str:
     return _ABSENT.get(section) or f"the record has no {section}"
 
 
-_ABSENT = {"load": "only the server scenario offers queries at a rate"}
+_ABSENT = {"load": "only the server scenario offers queries at a rate", "estimate": "measured, not estimated"}
 
 
 @dataclass(frozen=True)
@@ -110,7 +124,9 @@ class Metric:
 
     def shown(self, value: float | None) -> str:
         """The number for people, without its unit; "" for None or NaN, whose reason is in the row's `missing`."""
-        return "" if value is None or not isfinite(value) else significant(value * self.scale, self.digits)
+        if value is None or not isfinite(value):
+            return ""
+        return count(value) if self.unit in COUNTED else significant(value * self.scale, self.digits)
 
     @property
     def title(self) -> str:
@@ -184,9 +200,38 @@ METRICS: tuple[Metric, ...] = (
            "throughput x flops of a sample", scale=1e-9),
     Metric("ceiling_share", "share of ceiling", "%", "higher",
            "achieved / the roofline measured on this machine", scale=100.0),
+    Metric("link_share", "share of link roof", "%", "higher",
+           "throughput / what the host's link lets through to a device without memory: its rate / (weights that do not "
+           "fit on the chip + inputs and outputs)", scale=100.0),
 )  # fmt: skip
 
-BY_KEY = {metric.key: metric for metric in METRICS}
+ESTIMATED: tuple[Metric, ...] = (
+    Metric("estimated_latency_ns", "estimated latency", "ms", "lower",
+           "what the tool predicts for one run; it has no spread", "estimate.latency_ns", 1e-6),
+    Metric("estimated_cycles", "estimated cycles", "cycles", "lower", "of the device for one run", "estimate.cycles"),
+    Metric("estimated_clock_mhz", "assumed clock", "MHz", None,
+           "at which the tool turns cycles into time", "estimate.clock_mhz"),
+    Metric("estimated_flops", "compiled work", "GFLOP", None,
+           "operations of one run as the compiler counts them", "estimate.flops", 1e-9),
+    Metric("estimated_flops_ratio", "compiled / counted work", "\u00d7", None,
+           "compiled work / (operations of a sample x batch): near 1, or work was added or left out", digits=4,
+           of=_flops_ratio),
+    Metric("estimated_memory_bytes", "memory peak", "MiB", "lower",
+           "of the device's main memory", "estimate.memory_peak_bytes", 1 / (1 << 20)),
+    Metric("estimated_memory_limit_bytes", "memory limit", "MiB", None,
+           "of the device's main memory", "estimate.memory_limit_bytes", 1 / (1 << 20)),
+    Metric("estimated_sram_bytes", "fast memory peak", "KiB", "lower",
+           "of the device's fast memory", "estimate.sram_peak_bytes", 1 / (1 << 10)),
+    Metric("estimated_weights_bytes", "compiled weights", "KiB", "lower",
+           "of the weights as they lie on the device", "estimate.weights_bytes", 1 / (1 << 10)),
+    Metric("estimated_fallback_operators", "fallback operators", "operators", "lower",
+           "would run on a host's processor, whose time no tool counts", "estimate.fallback_operators"),
+)  # fmt: skip
+"""Figures of what was not measured: of a compiler or a simulator, in columns of their own."""
+
+BY_KEY = {metric.key: metric for metric in (*METRICS, *ESTIMATED)}
+NOT_MEASURED = ("estimate", "simulator")
+"""Provenances whose rows have ESTIMATED figures and no other."""
 
 
 def look(metric: Metric, record: Record, summary: Summary | None) -> Found:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 LENGTH_MAX = 160
+COMPILE = "compile"
+"""The scenario of what is only compiled for: the device is not here, and nothing is run."""
 _CHARACTERS = r"A-Za-z0-9 ._:/+@()\[\]=,>%#~*-"
 PATTERN = rf"[A-Za-z0-9][{_CHARACTERS}]{{0,{LENGTH_MAX - 1}}}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import floor, log10
 
+BINARY = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -16,6 +17,17 @@ def significant(value: float, digits: int) -> str:
         return f"{value:.{digits - 1}e}"
     decimals = max(0, digits - 1 - floor(log10(abs(round(value, digits - 1 - exponent)))))
     return f"{value:,.{decimals}f}"
+
+
+def count(value: float) -> str:
+    """A whole number in full, as in 1,184,000; of a median between two with its half."""
+    return f"{value:,.0f}" if value == round(value) else f"{value:,.1f}"
+
+
+def binary(size_bytes: float) -> str:
+    """Three significant digits and a binary prefix: "41.0 KiB", "16.0 GiB", "999 B"."""
+    factor, unit = next(((factor, unit) for factor, unit in BINARY if size_bytes >= factor), (1, "B"))
+    return f"{significant(size_bytes / factor, 3)} {unit}"
 
 
 def si(value: float, unit: str = "") -> str:

@@ -14,10 +14,27 @@ from typing import Final, Literal
 
 from pydantic import model_validator
 
+from results.evidence import (
+    Energy,
+    Estimate,
+    Evidence,
+    OutputCheck,
+    Placement,
+    QualityResult,
+    SameInput,
+    Stages,
+)
 from results.strict import Count, Explained, Name, Number, Setting, Share, Strict, Text
 
-SCHEMA_VERSION: Final = 2
-"""1: first version (2026-11). 2: server, multi_stream, cold_start, LoadGen, audits of the window, energy."""
+__all__ = [
+    "SCHEMA_VERSION", "Bound", "Calibration", "Card", "Conditions", "Context", "Energy", "Estimate", "Evidence",
+    "Identity", "Load", "LoadGen", "Machine", "OutputCheck", "Phases", "Placement", "Probe", "Provenance", "Quality",
+    "QualityResult", "Reason", "Record", "SameInput", "Stages", "Status", "Summary", "Verdict", "Window",
+]  # fmt: skip
+
+SCHEMA_VERSION: Final = 3
+"""1: first version (2026-11). 2: server, multi_stream, cold_start, LoadGen, audits of the window, energy. 3: what a
+compiler or a simulator says."""
 
 Provenance = Literal["measured", "simulator", "estimate", "published", "modelled"]
 Status = Literal["ok", "absent", "unsupported", "failed"]
@@ -239,100 +256,10 @@ class Phases(Explained):
     page_cache_share: Share | None = None
 
 
-class OutputCheck(Strict):
-    """Evidence against golden, of `n` distinct inputs; see bench/audit/correctness.py for how each is read.
-
-    `identity_hits` counts outputs whose nearest golden is their own; `centred_cosine_min` is the worst one.
-    `cosine_required` and `relative_error_allowed` are the workload's tolerance at this precision.
-    """
-
-    n: Count
-    finite: bool
-    identity_hits: Count
-    centred_cosine_min: float
-    cosine_required: float
-    relative_error_max: Number
-    relative_error_allowed: Number | None = None
-
-
-class QualityResult(Strict):
-    """The card's metric on `n` evaluation examples, from the artefact that was timed."""
-
-    value: float
-    n: Count
-    standard_error: Number
-
-
-class Placement(Strict):
-    """Proof of where the work ran: the `share` of the graph, 0 to 1, on the device asked for."""
-
-    device: Name
-    share: Share
-    proof: Text
-
-
-class SameInput(Strict):
-    """MLPerf's TEST04: the time of a query that repeats one input over that of rotating inputs, in `pairs` of blocks.
-
-    `low` and `high` are the 95 % interval of `ratio`.
-    """
-
-    ratio: Number
-    low: Number
-    high: Number
-    pairs: Count
-
-
-class Stages(Explained):
-    """Medians of `queries` queries, each timed stage by stage after the window. `device_ns`: as the device counted."""
-
-    queries: Count
-    put_ns: Count
-    run_ns: Count
-    get_ns: Count
-    device_ns: Count | None = None
-
-
-class Energy(Explained):
-    """Energy of the timed window, gross, and over the idle machine's, net.
-
-    `power_valid` is False with reason codes in `power_reasons` (`results/energy.py`), None where no meter was read.
-    `check_j` is a second, independent figure (sampled power beside a counter). `readings_file` keeps the raw readings.
-    """
-
-    method: Literal["counter", "sampled", "none"] = "none"
-    meter: Name = "none"
-    scope: Name = "none"
-    energy_j: Number | None = None
-    net_energy_j: Number | None = None
-    idle_w: Number | None = None
-    check_j: Number | None = None
-    readings: Count = 0
-    gap_max_ns: Count | None = None
-    power_valid: bool | None = None
-    power_reasons: tuple[Name, ...] = ()
-    readings_file: Name | None = None
-
-
-class Evidence(Explained):
-    """What audits found. `results/checks.py` alone turns it into reason codes and a verdict.
-
-    `outputs` were asked for before the window, `timed_outputs` were taken from it (MLPerf's TEST01).
-    """
-
-    outputs: OutputCheck | None = None
-    timed_outputs: OutputCheck | None = None
-    same_input: SameInput | None = None
-    stages: Stages | None = None
-    quality: QualityResult | None = None
-    placement: Placement | None = None
-    peak_memory_bytes: Count | None = None
-
-
 class Record(Strict):
     """One item. `reason` and `remedy` go with every status but ok; `stderr_tail` with failed."""
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[3] = SCHEMA_VERSION
     record_id: Name
     written_utc: Name
     status: Status
@@ -349,11 +276,14 @@ class Record(Strict):
     loadgen: LoadGen | None = None
     evidence: Evidence | None = None
     energy: Energy | None = None
+    estimate: Estimate | None = None
 
     @model_validator(mode="after")
     def _status_fits(self) -> Record:
-        if self.status == "ok" and self.window is None:
-            raise ValueError("status ok without a timed window")
+        if self.status == "ok" and (self.window is None) == (self.estimate is None):
+            raise ValueError("status ok needs a timed window or an estimate, and not both")
+        if self.status == "ok" and (self.estimate is not None) != (self.provenance in ("estimate", "simulator")):
+            raise ValueError(f"provenance {self.provenance} does not go with the record's sections")
         if self.status != "ok" and not self.reason:
             raise ValueError(f"status {self.status} without a reason")
         return self

@@ -49,6 +49,17 @@ def intensity_flops_per_byte(card: Card, precision: str, batch: int) -> float | 
     return card.flops / moved_bytes if moved_bytes else None
 
 
+def link_roof_per_s(
+    weight_bytes: float, io_bytes: float, link_bytes_per_s: float, on_chip_bytes: float
+) -> float | None:
+    """Runs a second that a host's link lets through to a device without memory of its own; None: nothing crosses it.
+
+    What of the weights does not fit on the chip comes over the link again in every run, as do inputs and outputs.
+    """
+    moved_bytes = max(0.0, weight_bytes - on_chip_bytes) + io_bytes
+    return link_bytes_per_s / moved_bytes if moved_bytes else None
+
+
 def ceilings(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str, str, str], Ceiling]:
     """By (fingerprint, backend, device, precision). Bandwidth does not depend on the precision, arithmetic does."""
     flops: dict[tuple[str, ...], float] = {}

@@ -8,10 +8,10 @@ from typing import Any
 from results import catalog, promises, stats
 from results.checks import judge_repeats, verdict_of
 from results.cost import Pricing, price_of, usd_per_million, with_electricity
-from results.metrics import BY_KEY, METRICS, figure_of, look
-from results.names import scenario_name
+from results.metrics import BY_KEY, ESTIMATED, METRICS, figure_of, look
+from results.names import COMPILE, scenario_name
 from results.record import Bound, Reason, Record
-from results.roofline import Ceiling, intensity_flops_per_byte
+from results.roofline import ELEMENT_BYTES, Ceiling, intensity_flops_per_byte, link_roof_per_s
 from results.store import Entry
 
 IDENTITY = (
@@ -19,18 +19,20 @@ IDENTITY = (
     "backend", "device", "engine",
 )  # fmt: skip
 HEADLINES = tuple(metric.key for metric in METRICS if metric.headline)
-PER_REPEAT = tuple(metric for metric in METRICS if metric.path or metric.of)
+PER_REPEAT = tuple(metric for metric in (*METRICS, *ESTIMATED) if metric.path or metric.of)
 COLUMNS = (
     "key", *IDENTITY, "role", "task", "sample_unit",
     "fingerprint", "hostname", "cpu", "cores", "instance_type",
     "status", "reason", "remedy", "stderr_tail", "provenance", "verdict", "reasons", "n", "repeats", "interval",
     *(metric.key for metric in METRICS), *(f"{key}_{end}" for key in HEADLINES for end in ("low", "high")),
+    *(metric.key for metric in ESTIMATED), "estimate_source", "estimate_caveat",
     "bounds", "bounds_met", "load_bound", "loadgen", "official",
     "energy_method", "energy_meter", "energy_scope", "power_valid", "power_reasons",
     "quality_metric", "quality_unit", "quality_better", "quality_floor",
     "price_kind", "price_source", "price_date", "share", "utilisation", "usd_is_floor",
     "ceiling_flops_per_s", "ceiling_bytes_per_s",
-    "datasheet_flops_per_s", "datasheet_bytes_per_s", "datasheet_tdp_w", "datasheet_source",
+    "datasheet_flops_per_s", "datasheet_bytes_per_s", "datasheet_tdp_w", "datasheet_link_bytes_per_s",
+    "link_roof_per_s", "datasheet_source",
     "run_id", "written_utc", "profile", "command", "commit", "settings", "versions", "batch_chosen", "files", "entries",
     "missing",
 )  # fmt: skip
@@ -44,6 +46,11 @@ NUMBERS = tuple(
     if column in BY_KEY or column.endswith(("_low", "_high", "_per_s", "_tdp_w")) or column in ("share", "utilisation")
 )
 """Columns of float, NaN where there is no value; the others hold objects, None where there is none."""
+
+HOST = ("hostname", "cpu", "cores", "instance_type")
+"""Columns of the machine that measured; what was only compiled for is no part of it, and they are empty."""
+OF_THE_MODEL = (*(metric.key for metric in ESTIMATED), "quality", "output_cosine")
+"""What an estimate has figures of. Its phases are those of this machine's compiler, and of no device."""
 
 Row = dict[str, Any]
 Roofs = Mapping[tuple[str, str, str, str], Ceiling]
@@ -59,6 +66,7 @@ def row_of(entries: Sequence[Entry], folder: str, pricing: Pricing, bounds: Sequ
     row: Row = {**dict.fromkeys(COLUMNS), "missing": {}, "entries": tuple(entries)}
     row |= _described(record, len(ok), len(entries))
     _measure(row, ok or entries)
+    _predict(row, record)
     _energy(row, ok)
     _loadgen(row, ok)
     row["reasons"] = _reasons(row, ok, entries)
@@ -67,6 +75,7 @@ def row_of(entries: Sequence[Entry], folder: str, pricing: Pricing, bounds: Sequ
     _work(row, record)
     _charge(row, ok, record, pricing)
     _datasheet(row, record)
+    _link(row, record)
     row["files"] = tuple(f"{folder}/{r.window.samples_file}" for r, _ in ok if r.window)
     return row
 
@@ -91,13 +100,15 @@ def put_under_roof(row: Row, roofs: Roofs) -> None:
 def _described(record: Record, n: int, repeats: int) -> dict[str, Any]:
     identity, card, context = record.identity, record.card, record.context
     machine, quality = context.machine, record.card.quality
+    host = {} if identity.scenario == COMPILE else {name: getattr(machine, name) for name in HOST}
     return {
         **{name: getattr(identity, name) for name in IDENTITY},
         "key": identity.key,
         "options": ",".join(f"{name}={value}" for name, value in sorted(identity.options.items())),
         "members": ",".join(identity.members),
         **{name: getattr(card, name) for name in ("role", "task", "sample_unit")},
-        **{name: getattr(machine, name) for name in ("fingerprint", "hostname", "cpu", "cores", "instance_type")},
+        "fingerprint": machine.fingerprint,
+        **host,
         **{
             name: getattr(record, name)
             for name in ("status", "reason", "remedy", "stderr_tail", "provenance", "written_utc")
@@ -121,7 +132,11 @@ def _measure(row: Row, entries: Sequence[Entry]) -> None:
     Latencies at rates that each repeat found for itself are no repeats of one another.
     """
     apart = len({record.load.offered_per_s for record, _ in entries if record.load}) > 1
+    first = entries[0][0]
     for metric in PER_REPEAT:
+        if first.estimate and metric.key not in OF_THE_MODEL:
+            row["missing"][metric.key] = f"{first.provenance}: nothing ran on the device"
+            continue
         if apart and metric.key.startswith(("latency_", "early_")):
             row["missing"][metric.key] = "each repeat was at the rate that it had found: see the repeats"
             continue
@@ -135,6 +150,15 @@ def _measure(row: Row, entries: Sequence[Entry]) -> None:
         if metric.headline:
             row[f"{metric.key}_low"], row[f"{metric.key}_high"] = around.low, around.high
             row["interval"] = row["interval"] or around.kind
+
+
+def _predict(row: Row, record: Record) -> None:
+    """Who says so, and why this machine is in no column."""
+    if row["scenario"] == COMPILE:
+        row["missing"] |= dict.fromkeys(HOST, f"only compiled for: {row['device']} is no part of this machine")
+    if record.estimate:
+        row["estimate_source"], row["estimate_caveat"] = record.estimate.source, record.estimate.caveat or None
+        row["missing"] |= {} if record.estimate.caveat else {"estimate_caveat": "the tool warns of nothing"}
 
 
 def _energy(row: Row, ok: Sequence[Entry]) -> None:
@@ -213,6 +237,10 @@ def _work(row: Row, record: Record) -> None:
 def _charge(row: Row, ok: Sequence[Entry], record: Record, pricing: Pricing) -> None:
     """Price and cost. A rate that is not known to keep a latency bound makes the cost a floor."""
     row["share"], row["utilisation"] = pricing.share, pricing.utilisation
+    if record.estimate:
+        no_cost = f"{record.provenance}: what no device was seen to do has no cost"
+        row["missing"] |= dict.fromkeys(("usd_per_hour", "usd_per_million"), no_cost)
+        return
     price = price_of(record.context.machine, pricing, record.identity.backend)
     if isinstance(price, str):
         row["missing"] |= dict.fromkeys(("usd_per_hour", "usd_per_million"), price)
@@ -243,6 +271,7 @@ def _datasheet(row: dict[str, Any], record: Record) -> None:
         "datasheet_flops_per_s": catalog.fact(name, "dense_flops_per_s", record.identity.precision),
         "datasheet_bytes_per_s": catalog.fact(name, "bandwidth_bytes_per_s"),
         "datasheet_tdp_w": catalog.fact(name, "tdp_w"),
+        "datasheet_link_bytes_per_s": catalog.fact(name, "link_bytes_per_s"),
     }
     for column, fact in facts.items():
         if fact is None:
@@ -250,6 +279,24 @@ def _datasheet(row: dict[str, Any], record: Record) -> None:
         else:
             row[column] = fact.value
             row["datasheet_source"] = f"{fact.source} ({fact.note})" if fact.note else fact.source
+
+
+def _link(row: Row, record: Record) -> None:
+    """The roof of a device that has to be fed over its link, as it has no memory of its own."""
+    card, name = record.card, record.identity.device
+    on_chip, size = catalog.fact(name, "on_chip_bytes"), ELEMENT_BYTES.get(record.identity.precision)
+    derived = ("link_roof_per_s", "link_share")
+    if row["datasheet_link_bytes_per_s"] is None or on_chip is None or catalog.fact(name, "memory_bytes"):
+        row["missing"] |= dict.fromkeys(derived, f"{name} is no device that the catalog knows to be fed over its link")
+    elif size is None:
+        row["missing"] |= dict.fromkeys(derived, f"the size of a weight in {record.identity.precision} is not known")
+    else:
+        weights, moved = card.weight_bytes * size / 4, card.io_bytes * size / 4
+        row["link_roof_per_s"] = link_roof_per_s(weights, moved, row["datasheet_link_bytes_per_s"], on_chip.value)
+        if row["throughput_per_s"] is None:
+            row["missing"]["link_share"] = row["missing"]["throughput_per_s"]
+        elif row["link_roof_per_s"]:
+            row["link_share"] = row["throughput_per_s"] / row["link_roof_per_s"]
 
 
 def _explain_gaps(row: Row) -> None:
@@ -267,6 +314,7 @@ def _explain_gaps(row: Row) -> None:
         (("load_bound",), missing.get("offered_per_s")),
         (("loadgen", "official"), "LoadGen did not drive it" if row["status"] == "ok" else None),
         (("instance_type",), record.context.machine.missing.get("instance_type")),
+        (("estimate_source", "estimate_caveat"), "measured, not estimated" if row["status"] == "ok" else None),
     ):
         reasons |= dict.fromkeys(columns, reason)
     for column in COLUMNS:

@@ -94,6 +94,8 @@ def summarise(record: Record, samples: Samples) -> Summary:
     Raises ValueError when the samples are not what the record's window says.
     """
     window = record.window
+    if record.estimate is not None:
+        return _of_an_estimate(record)
     if window is None:
         raise ValueError(f"{record.record_id}: {record.status}, there is nothing to summarise")
     if len(samples) != window.queries or not len(samples):
@@ -261,6 +263,21 @@ def _latencies(ordered: Samples, window: Window) -> tuple[dict[str, Any], dict[s
         else:
             figures[name] = float(percentile(ordered, p))
     return figures, missing
+
+
+def _of_an_estimate(record: Record) -> Summary:
+    """Nothing was timed: what can be judged are the outputs."""
+    verdict, reasons = judge(record, Figures(queries=0))
+    absent = [name for name, field in Summary.model_fields.items() if field.default is None]
+    why = f"{record.provenance}: nothing was timed"
+    return Summary(
+        record_id=record.record_id,
+        rules_version=RULES_VERSION,
+        queries=0,
+        verdict=verdict,
+        reasons=reasons,
+        missing=dict.fromkeys(absent, why),
+    )
 
 
 _NO_LATENCIES = {

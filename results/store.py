@@ -41,7 +41,10 @@ PROBE_BYTES = 256 << 10
 NEEDED_BYTES = 64 << 20
 """Free space asked for before measuring: 8 million samples."""
 
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: upgrade.record_from_1}
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: upgrade.record_from_1,
+    2: upgrade.record_from_2,
+}
 """Schema version to the function that turns its raw record into one of the next version."""
 
 _FILE_NAME = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,159}\Z")
@@ -198,6 +201,8 @@ def folder_of(path: Path, record: Record) -> Path:
 def samples_of(folder: Path, record: Record) -> np.ndarray[Any, np.dtype[np.int64]]:
     """This record's samples, (queries,) int64, in a new array. Raises StoreError."""
     if record.window is None:
+        if record.estimate is not None:
+            return np.empty(0, np.int64)
         raise StoreError(f"{record.record_id}: {record.status}, there are no samples")
     path = folder / record.window.samples_file
     if not path.resolve().is_relative_to(folder.resolve()):

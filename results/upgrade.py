@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from results.record import Conditions, Energy, Evidence, Machine, Phases, Summary
+from results.record import Conditions, Energy, Evidence, Machine, Phases, Stages, Summary
 from results.strict import Explained
 
 Raw = dict[str, Any]
 
 BEFORE_2 = "recorded before schema 2"
+BEFORE_3 = "recorded before schema 3"
 
 
 def record_from_1(old: Raw) -> Raw:
@@ -34,6 +35,14 @@ def record_from_1(old: Raw) -> Raw:
     for name, kind in (("evidence", Evidence), ("energy", Energy)):
         if old.get(name):
             new[name] = explained(kind, old[name], BEFORE_2)
+    return new
+
+
+def record_from_2(old: Raw) -> Raw:
+    """Schema 3 (2026-11): estimates, which no earlier record has, and the time of handing a run to the device."""
+    new = {**old, "schema_version": 3}
+    if stages := (old.get("evidence") or {}).get("stages"):
+        new["evidence"] = {**old["evidence"], "stages": explained(Stages, stages, BEFORE_3)}
     return new
 
 

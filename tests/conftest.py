@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import pytest
 
+from tests import support
+from tests.toolchains import TOOLCHAINS, lacking, promised
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that needs torch is skipped where there is none, and says which command runs it."""
-    if find_spec("torch") is not None:
+pytest_addoption = support.pytest_addoption
+pytest_configure = support.pytest_configure
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A test whose toolchain is not here is skipped and says which command runs it, unless that command is this one."""
+    support.claim_marked(items)
+    if promised(config):
         return
-    away = pytest.mark.skip(reason="torch is not installed here: make test-torch")
-    for item in items:
-        if item.get_closest_marker("torch"):
-            item.add_marker(away)
+    for marker in TOOLCHAINS:
+        if missing := lacking(marker):
+            away = pytest.mark.skip(reason=f"{', '.join(missing)} is not installed here: make test-{marker}")
+            for item in items:
+                if item.get_closest_marker(marker):
+                    item.add_marker(away)

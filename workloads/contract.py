@@ -9,8 +9,9 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -130,6 +131,8 @@ class Model:
 
     `origin` is what the lowerings in `workloads/forms/` start from: the stem of a graph in `workloads/graphs/`, or the
     path of a user's own ONNX file. `net` builds the same network as a torch module (torch is imported inside).
+    `calibration` gives n samples to a lowering that quantises. `given` are forms that lie ready as files, by name: what
+    was made on another machine takes the place of a lowering.
     """
 
     name: str
@@ -140,6 +143,8 @@ class Model:
     precision: str = "fp32"
     recipe: tuple[str, ...] = ()
     net: Callable[[], Any] | None = field(default=None, compare=False, repr=False)
+    calibration: Callable[[int], Samples] | None = field(default=None, compare=False, repr=False)
+    given: Mapping[str, Path] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def _forms(self) -> dict[str, Any]:
@@ -147,6 +152,8 @@ class Model:
 
     def form(self, name: str) -> Any:
         """This model as `name` ("onnx": path of a file; "torch": a module), made once; raises Unsupported."""
+        if name in self.given:
+            return self.given[name]
         if name not in self._forms:
             try:
                 lowering = importlib.import_module(f"workloads.forms.{name}")
@@ -164,10 +171,16 @@ class Workload(ABC):
     card: Card
     feedback: Mapping[str, str] = {}
     """Output name to the input it becomes on the next run (a KV cache); usually empty."""
+    by_default: bool = True
+    """False for a workload that is only measured when `--workload` names it, as it is too large for most machines."""
 
     @abstractmethod
     def model(self) -> Model:
         """The network in fp32."""
+
+    def calibrated(self) -> Model:
+        """`model()` with samples of the calibration split, as a lowering that quantises needs them."""
+        return replace(self.model(), calibration=lambda n: self.samples("calibration", n, 0))
 
     @abstractmethod
     def samples(self, split: Split, n: int, seed: int) -> Samples:

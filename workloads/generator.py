@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 CHUNK_WORDS = 1 << 14
 """Words made at once: their temporaries stay in a core's own cache."""
 
-_GAMMA = 0x9E3779B97F4A7C15
-_FACTORS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
+GAMMA = 0x9E3779B97F4A7C15
+FACTORS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
+LAST_SHIFT = 31
 _MASK = (1 << 64) - 1
-_STEPS = np.arange(CHUNK_WORDS, dtype=np.uint64) * np.uint64(_GAMMA)
+_STEPS = np.arange(CHUNK_WORDS, dtype=np.uint64) * np.uint64(GAMMA)
 
 
 def seed_of(name: str) -> int:
@@ -37,13 +38,13 @@ def seed_of(name: str) -> int:
 
 def words(seed: int, first: int, count: int) -> Words:
     """Words `first` to `first + count - 1`, at most CHUNK_WORDS of them, as uint64."""
-    z = _STEPS[:count] + np.uint64((seed + (first + 1) * _GAMMA) & _MASK)
+    z = _STEPS[:count] + np.uint64((seed + (first + 1) * GAMMA) & _MASK)
     shifted = np.empty_like(z)
-    for shift, factor in _FACTORS:
+    for shift, factor in FACTORS:
         np.right_shift(z, np.uint64(shift), out=shifted)
         z ^= shifted
         z *= np.uint64(factor)
-    np.right_shift(z, np.uint64(31), out=shifted)
+    np.right_shift(z, np.uint64(LAST_SHIFT), out=shifted)
     z ^= shifted
     return z
 

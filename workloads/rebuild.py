@@ -3,11 +3,15 @@
 Per workload: `<name>.onnx` (no weights), `<name>.json` (the manifest, see `workloads/weights.py`) and
 `<name>.golden.npz` (outputs of a float64 run). Needs torch, onnx and onnxscript. A check builds anew beside and
 compares operators, tensors and golden outputs, not bytes: another version of torch may write the same graph otherwise.
+
+Without names it takes what is measured without being named. A network with large weights never has them all in memory,
+and takes minutes for its golden outputs.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import hashlib
 import importlib
 import logging
@@ -18,7 +22,7 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workloads import models, weights
+from workloads import drawing, models, weights
 from workloads.contract import TensorSpec
 from workloads.nets.initial import draw, state
 from workloads.seeded import Committed
@@ -66,13 +70,20 @@ def _kinds() -> Iterator[type[Committed]]:
 
 def rebuild(workload: Committed, folder: Path = weights.GRAPHS) -> list[str]:
     """Write the graph, the manifest and the golden outputs of one workload into `folder`; raises ValueError instead."""
-    net = workload.net().eval().requires_grad_(False)
-    tensors = _tensors(workload, net)
-    _fill(net, _values(workload, tensors))
-    outputs = _forward(workload, net, 2)
-    _check_card(workload, net, tensors, outputs)
-    graph = _export(workload, net, tensors).SerializeToString(deterministic=True)
-    manifest, golden = _manifest(workload, tensors, outputs), _golden(workload, net)
+    net = drawing.hollow(workload.net)
+    tensors, device = _tensors(workload, net), "meta"
+    if large := sum(4 * tensor.size for tensor in tensors) > weights.LARGE_BYTES:
+        outline = copy.deepcopy(net).to(device)
+    else:
+        net, device = workload.net().eval().requires_grad_(False), "cpu"
+        outline = net
+        _fill(net, _values(workload, tensors))
+    outputs = _forward(workload, outline, 2, device)
+    _check_card(workload, outline, tensors, outputs, device)
+    graph = _export(workload, drawing.zeros(net) if large else net, tensors).SerializeToString(deterministic=True)
+    manifest = _manifest(workload, tensors, outputs)
+    with drawing.passing(net, tensors, "float64") if large else nullcontext(net.double()) as exact:
+        golden = _golden(workload, exact)
     (folder / f"{workload.card.name}.onnx").write_bytes(graph)
     manifest.write(folder)
     np.savez_compressed(folder / f"{workload.card.name}.golden.npz", allow_pickle=False, **golden)
@@ -81,14 +92,15 @@ def rebuild(workload: Committed, folder: Path = weights.GRAPHS) -> list[str]:
 
 def differences(workload: Committed) -> list[str]:
     """What a fresh rebuild has otherwise than the committed files."""
-    name = workload.card.name
+    name, bits = workload.card.name, workload.golden_bits
+    close = GOLDEN_CLOSE if bits is None else 2.0 ** (1 - bits)
     with tempfile.TemporaryDirectory() as scratch:
         rebuild(workload, Path(scratch))
         old, new = weights.Manifest.read(name), weights.Manifest.read(name, Path(scratch))
         found = [f"manifest: {field}" for field in vars(new) if getattr(old, field) != getattr(new, field)]
         found += _graph_differences(*(_summary(folder / f"{name}.onnx") for folder in (weights.GRAPHS, Path(scratch))))
         with np.load(weights.GRAPHS / f"{name}.golden.npz") as a, np.load(Path(scratch) / f"{name}.golden.npz") as b:
-            found += [f"golden: {key}" for key in sorted({*a, *b}) if not _close(a.get(key), b.get(key))]
+            found += [f"golden: {key}" for key in sorted({*a, *b}) if not _close(a.get(key), b.get(key), close)]
     return found
 
 
@@ -103,14 +115,15 @@ def _trained_file(workload: Committed) -> str | None:
     return f"{workload.card.name}.{weights.FILE_NAME}" if workload.trained else None
 
 
-def _contents(workload: Committed, tensors: Tensors) -> bytearray:
+def _blocks(workload: Committed, tensors: Tensors) -> Iterator[bytes | memoryview]:
+    """The bytes of weights.bin, in order."""
     if file := _trained_file(workload):
-        return bytearray((weights.GRAPHS / file).read_bytes())
-    return bytearray(b"".join(weights.contents(tensors)))
+        return iter([(weights.GRAPHS / file).read_bytes()])
+    return weights.contents(tensors)
 
 
 def _values(workload: Committed, tensors: Tensors) -> Arrays:
-    data = np.frombuffer(_contents(workload, tensors), "<f4")
+    data = np.frombuffer(bytearray(b"".join(_blocks(workload, tensors))), "<f4")
     return {t.name: data[t.offset // 4 : t.end // 4].reshape(t.shape) for t in tensors}
 
 
@@ -121,11 +134,14 @@ def _fill(net: Any, values: Arrays) -> None:
         tensor.copy_(torch.from_numpy(values[name]))
 
 
-def _forward(workload: Committed, net: Any, n: int, double: bool = False) -> dict[str, Array]:
-    """Outputs for the first `n` perf samples after `golden_steps` runs, float64 throughout if `double`."""
+def _forward(workload: Committed, net: Any, n: int, device: str, double: bool = False) -> dict[str, Array]:
+    """Outputs for the first `n` perf samples after `golden_steps` runs, float64 throughout if `double`.
+
+    On the device "meta", where nothing is computed, they are zeros of the right shapes.
+    """
     import torch
 
-    values = {name: torch.from_numpy(array) for name, array in workload.samples("perf", n, 0).inputs.items()}
+    values = _inputs(workload, n, device)
     if double:
         values = {name: value.double() if value.is_floating_point() else value for name, value in values.items()}
     with torch.inference_mode():
@@ -133,7 +149,22 @@ def _forward(workload: Committed, net: Any, n: int, double: bool = False) -> dic
             returned = net(*values.values())
             outputs = _named(workload, returned if isinstance(returned, tuple) else (returned,))
             values.update({target: outputs[source] for source, target in workload.feedback.items()})
-    return {name: output.numpy() for name, output in outputs.items()}
+    return {name: _array(output) for name, output in outputs.items()}
+
+
+def _inputs(workload: Committed, n: int, device: str) -> dict[str, Any]:
+    import torch
+
+    return {name: torch.from_numpy(array).to(device) for name, array in workload.samples("perf", n, 0).inputs.items()}
+
+
+def _array(tensor: Any) -> Array:
+    import torch
+
+    if tensor.is_meta:
+        tensor = torch.zeros((), dtype=tensor.dtype).expand(tensor.shape)
+    array: Array = tensor.numpy()
+    return array
 
 
 def _named(workload: Committed, returned: tuple[Any, ...]) -> dict[str, Any]:
@@ -143,17 +174,27 @@ def _named(workload: Committed, returned: tuple[Any, ...]) -> dict[str, Any]:
     return dict(zip(workload.outputs, returned, strict=True))
 
 
-def _golden(workload: Committed, net: Any) -> dict[str, Array]:
-    outputs = _forward(workload, net.double(), workload.golden_samples, double=True)
+def _golden(workload: Committed, exact: Any) -> dict[str, Array]:
+    """What the network that computes in float64 answers, as float32."""
+    outputs = _forward(workload, exact, workload.golden_samples, "cpu", double=True)
     kept = workload.golden_outputs or workload.outputs
-    return {name: outputs[name].astype(np.float32) for name in kept}
+    return {name: _rounded(outputs[name], workload.golden_bits).astype(np.float32) for name in kept}
 
 
-def _check_card(workload: Committed, net: Any, tensors: Tensors, outputs: Arrays) -> None:
+def _rounded(values: Array, bits: int | None) -> Array:
+    """Multiples of their largest over 2**bits, or rather of the power of two above: half of their bytes are zeros."""
+    if bits is None:
+        return values
+    step = 2.0 ** (math.ceil(math.log2(np.abs(values).max())) - bits)
+    rounded: Array = np.rint(values / step) * step
+    return rounded
+
+
+def _check_card(workload: Committed, net: Any, tensors: Tensors, outputs: Arrays, device: str) -> None:
     """Raise ValueError with the numbers that belong on the card, if others are on it."""
     arrays = [*workload.samples("perf", 1, 0).inputs.values(), *(output[:1] for output in outputs.values())]
     counted = {
-        "flops": _flops(workload, net),
+        "flops": _flops(workload, net, device),
         "parameters": sum(p.numel() for p in net.parameters()),
         "weight_bytes": sum(4 * t.size for t in tensors),
         "io_bytes": sum(array.nbytes for array in arrays),
@@ -164,16 +205,14 @@ def _check_card(workload: Committed, net: Any, tensors: Tensors, outputs: Arrays
         raise ValueError(f"card of {workload.card.name} differs from what was counted; write {right}")
 
 
-def _flops(workload: Committed, net: Any) -> int:
+def _flops(workload: Committed, net: Any, device: str) -> int:
     """Operations of matrix products and convolutions for one sample, a multiply-add being two."""
-    import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    values = [torch.from_numpy(array) for array in workload.samples("perf", 1, 0).inputs.values()]
     # The fused attention kernels have no formula in torch's table; the plain one is made of matrix products.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        net(*values)
+        net(*_inputs(workload, 1, device).values())
     return int(counter.get_total_flops())
 
 
@@ -199,9 +238,9 @@ def _export(workload: Committed, net: Any, tensors: Tensors) -> Any:
         )
     _name_tied(program.model, net)
     _simplify(program.model, {t.name for t in tensors})
+    _refer(program.model, tensors)
     proto = program.model_proto
     _strip(proto)
-    _refer(proto.graph, {t.name: t for t in tensors})
     return proto
 
 
@@ -267,29 +306,32 @@ def _strip(proto: Any) -> None:
         part.ClearField("doc_string")
 
 
-def _refer(graph: Any, tensors: Mapping[str, weights.Tensor]) -> None:
-    present = {initializer.name for initializer in graph.initializer}
-    if absent := [name for name in tensors if name not in present]:
+def _refer(model: Any, tensors: Tensors) -> None:
+    """Weights by reference to weights.bin: what the exporter holds of them is not looked at."""
+    from onnx_ir import ExternalTensor
+
+    initializers = model.graph.initializers
+    if absent := [tensor.name for tensor in tensors if tensor.name not in initializers]:
         raise ValueError(f"the exported graph does not use {', '.join(absent)}: remove them from the network")
-    for initializer in graph.initializer:
-        if tensor := tensors.get(initializer.name):
-            initializer.ClearField("raw_data")
-            initializer.data_location = initializer.EXTERNAL
-            entries = {"location": weights.FILE_NAME, "offset": tensor.offset, "length": 4 * tensor.size}
-            for key, value in entries.items():
-                initializer.external_data.add(key=key, value=str(value))
+    for tensor in tensors:
+        value = initializers[tensor.name]
+        place = weights.FILE_NAME, tensor.offset, 4 * tensor.size
+        value.const_value = ExternalTensor(*place, value.dtype, shape=value.shape, name=tensor.name)
 
 
 def _manifest(workload: Committed, tensors: Tensors, outputs: Arrays) -> weights.Manifest:
-    contents = _contents(workload, tensors)
+    digest, length = hashlib.sha256(), 0
+    for block in _blocks(workload, tensors):
+        digest.update(block)
+        length += memoryview(block).nbytes
     return weights.Manifest(
         name=workload.card.name,
         source="trained" if workload.trained else "seeded",
         file=_trained_file(workload),
         inputs=_specs(workload.samples("perf", 2, 0).inputs),
         outputs=_specs(outputs),
-        bytes=len(contents),
-        sha256=hashlib.sha256(contents).hexdigest(),
+        bytes=length,
+        sha256=digest.hexdigest(),
         tensors=tensors,
     )
 
@@ -315,15 +357,17 @@ def _graph_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[s
     return [f"graph: {key}" for key in new if old[key] != new[key]]
 
 
-def _close(a: Array | None, b: Array | None) -> bool:
+def _close(a: Array | None, b: Array | None, close: float) -> bool:
     if a is None or b is None or a.shape != b.shape:
         return False
-    return bool(np.abs(a - b).max() <= GOLDEN_CLOSE * np.abs(a).max())
+    return bool(np.abs(a - b).max() <= close * np.abs(a).max())
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m workloads.rebuild", description="Rebuild the committed graphs.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="workloads; all when none is given")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="workloads; all that are measured by default when none is given"
+    )
     parser.add_argument("--check", action="store_true", help="compare with what is committed, write nothing")
     options = parser.parse_args()
     known = workloads()
@@ -333,7 +377,7 @@ def main() -> int:
     if absent := [name for name in ("torch", "onnx", "onnxscript") if find_spec(name) is None]:
         parser.error(f"needs {', '.join(absent)}: make setup-torch, then .venv-torch/bin/python -m workloads.rebuild")
     failed = False
-    for name in options.names or sorted(known):
+    for name in options.names or sorted(name for name, workload in known.items() if workload.by_default):
         try:
             problems = differences(known[name]) if options.check else rebuild(known[name])
         except (ValueError, FileNotFoundError) as error:

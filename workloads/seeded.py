@@ -28,6 +28,8 @@ class Committed(Workload):
     """Names of what the network returns, in its order."""
     golden_outputs: tuple[str, ...] | None = None
     """The outputs that golden keeps, where keeping all would be too large for the repository."""
+    golden_bits: int | None = None
+    """Golden values are multiples of their largest over 2 to this power, where they would not compress enough."""
     golden_samples: int = 12
     golden_steps: int = 1
     trained: bool = False

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 GRAPHS = Path(__file__).parent / "graphs"
 FILE_NAME = "weights.bin"
+LARGE_BYTES = 2 << 30
+"""Weights of more are drawn where they are used, rather than read from a file (`workloads/drawing.py`)."""
 _PAGE_BYTES = 4096
 _READ_BYTES = 1 << 20
 
@@ -84,6 +86,10 @@ class Manifest:
     bytes: int
     sha256: str
     tensors: tuple[Tensor, ...]
+
+    @property
+    def large(self) -> bool:
+        return self.bytes > LARGE_BYTES
 
     @classmethod
     def read(cls, name: str, folder: Path = GRAPHS) -> Manifest:
@@ -184,7 +190,7 @@ def materialise(manifest: Manifest, folder: Path = GRAPHS) -> Path:
     build that is killed leaves a part file, which the next one overwrites. Raises DamagedWeightsError when what comes
     out is not what the manifest names.
     """
-    home = cache_root() / manifest.sha256[:16]
+    home = _home(manifest)
     path, graph = home / FILE_NAME, folder / f"{manifest.name}.onnx"
     if _intact(path, manifest) and _same(graph, home / graph.name):
         return home
@@ -198,6 +204,15 @@ def materialise(manifest: Manifest, folder: Path = GRAPHS) -> Path:
     return home
 
 
+def lacking_bytes(manifest: Manifest) -> int:
+    """By how much the disk is too small for weights.bin; 0 where it has room, or has the file."""
+    path = _home(manifest) / FILE_NAME
+    if path.exists() and path.stat().st_size == manifest.bytes:
+        return 0
+    there = next(folder for folder in path.parents if folder.exists())
+    return max(0, manifest.bytes - shutil.disk_usage(there).free)
+
+
 def load(manifest: Manifest, folder: Path = GRAPHS) -> Arrays:
     """The tensors by name, mapped from the cache copy-on-write."""
     import numpy as np
@@ -205,6 +220,10 @@ def load(manifest: Manifest, folder: Path = GRAPHS) -> Arrays:
     path = materialise(manifest, folder) / FILE_NAME
     data = np.memmap(path, "<f4", mode="c")
     return {t.name: data[t.offset // 4 : t.end // 4].reshape(t.shape) for t in manifest.tensors}
+
+
+def _home(manifest: Manifest) -> Path:
+    return cache_root() / manifest.sha256[:16]
 
 
 def _intact(path: Path, manifest: Manifest) -> bool:

@@ -2,134 +2,133 @@
 
 from __future__ import annotations
 
-import re
+import platform
 import time
-from collections import Counter
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from backends.contract import (
-    Arrays,
-    Device,
-    Engine,
-    Facts,
-    Model,
-    Placement,
-    Plan,
-    Presence,
-    Session,
-    Setting,
-    Unsupported,
-    Values,
+from backends._providers import SCHEME, addressed
+from backends.contract import Device, Engine, Facts, Model, Plan, Presence, Session, Setting, Unsupported
+from backends.engines._onnxruntime import (
+    CPU,
+    CUDA,
+    NAMESAKES,
+    SAMPLE_AXIS,
+    BoundSession,
+    FixedSession,
+    HostSession,
+    open_session,
+    placement,
+    record_name,
+    usable,
 )
-from backends.engines._tuning import (
-    CHECKOUT,
-    Spread,
-    check_options,
-    check_precision,
-    choice,
-    importable,
-    installed,
-    spread,
-    unreachable,
-)
+from backends.engines._tuning import Spread, check_options, check_precision, choice, spread, unreachable, whole
 
-DISTRIBUTIONS = {
-    "CPUExecutionProvider": ("onnxruntime", "onnxruntime-gpu"),
-    "CUDAExecutionProvider": ("onnxruntime-gpu",),
-}
-EXTRAS = {"CPUExecutionProvider": "cpu", "CUDAExecutionProvider": "cuda"}
-PRECISIONS = {"CPUExecutionProvider": ("fp32",), "CUDAExecutionProvider": ("fp32", "tf32")}
+if TYPE_CHECKING:
+    from backends._providers import Provider
+
+DISTRIBUTIONS = {CPU: NAMESAKES, CUDA: ("onnxruntime-gpu",)}
+EXTRAS = {CPU: "cpu", CUDA: "cuda"}
+PRECISIONS = {CPU: ("fp32",), CUDA: ("fp32", "tf32", "fp16", "bf16")}
+NAMED_PRECISIONS = {CPU: ("fp32", "int8")}
+ANY_PRECISION = ("fp32", "fp16", "bf16", "int8")
+"""What a graph can be handed over in to a provider that a target names; what that computes in is its own choice."""
+WHY_NOT = {CPU: "it casts fp16 back to fp32, lacks operators in bf16, and a quantised graph is another model"}
+FORMS = {"fp16": "onnx_fp16", "bf16": "onnx_bf16", "int8": "onnx_qdq"}
 LEVELS = {
     "off": "ORT_DISABLE_ALL",
     "basic": "ORT_ENABLE_BASIC",
     "extended": "ORT_ENABLE_EXTENDED",
     "all": "ORT_ENABLE_ALL",
 }
-OPTIONS = ("threads", "streams", "spinning", "graph_optimization")
-UNKNOWN_OPERATOR = "is not a registered function/op"
-OLDEST = (1, 24)
-"""The first release whose sessions say which provider each node was given to."""
+SWITCH = ("on", "off")
+SEARCHES = ("exhaustive", "heuristic", "default")
+OPTIONS = ("threads", "streams", "spinning", "graph_optimization", "io_binding")
+CUDA_OPTIONS = (*OPTIONS, "cudnn_conv_algo_search", "cuda_graph")
+SIMULATED = "QNNExecutionProvider"
+"""On x86 all that it has is a simulator, whose time is the host's."""
 
 
 class OnnxRuntimeEngine(Engine):
-    """Options: threads, streams, spinning (on, off), graph_optimization (off, basic, extended, all)."""
+    """Options: threads, streams, spinning (on, off), graph_optimization (off, basic, extended, all), io_binding.
+
+    On CUDA also cudnn_conv_algo_search (exhaustive, heuristic, default) and cuda_graph (on, off).
+    """
 
     name = "onnxruntime"
 
+    def form_for(self, precision: str) -> str:
+        return FORMS.get(precision, self.form)
+
     def available(self, device: Device) -> Presence:
-        provider = device.address.get(self.name, "").partition(":")[0]
-        if provider not in DISTRIBUTIONS:
+        address = device.address.get(self.name, "")
+        if address.startswith(f"{SCHEME}:"):
+            return usable(self.name, EXTRAS[CPU])
+        if (name := address.partition(":")[0]) not in DISTRIBUTIONS:
             return unreachable(self.name, device.name)
-        versions = {name: version for name in ("onnxruntime", "onnxruntime-gpu") if (version := installed(name))}
-        if len(versions) == 2:
-            both = "onnxruntime and onnxruntime-gpu are both installed and overwrite each other"
-            remedy = "pip uninstall -y onnxruntime onnxruntime-gpu, then install one again"
-            return Presence("broken", both, remedy)
-        if not set(versions) & set(DISTRIBUTIONS[provider]):
-            wanted = " or ".join(DISTRIBUTIONS[provider])
-            remedy = CHECKOUT.format(extra=EXTRAS[provider])
-            return Presence("absent", f"{provider} needs the package {wanted}", remedy)
-        package, version = next(iter(versions.items()))
-        if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST:
-            return Presence("broken", f"{package} {version} is older than 1.24", f"pip install -U {package}")
-        return importable(self.name, "onnxruntime", EXTRAS[provider])
+        return usable(name, EXTRAS[name], DISTRIBUTIONS[name])
 
     def compile(self, model: Model, plan: Plan, device: Device) -> Session:
         """`compile_ns` parses, reads weights, optimises and allocates: one call, so there is no `load_ns`."""
-        check_options(self.name, plan, OPTIONS)
-        provider, _, index = device.address[self.name].partition(":")
-        check_precision(self.name, plan, PRECISIONS[provider], "its other precisions are those of quantised graphs")
-        path = str(model.form(self.form))
+        address = device.address[self.name]
+        provider, named = addressed(address), address.startswith(f"{SCHEME}:")
+        check_options(self.name, plan, CUDA_OPTIONS if provider.name == CUDA and not named else OPTIONS)
+        _check(self.name, plan, provider, named)
+        load = _load(plan, provider)
+        path = str(model.form(self.form_for(plan.precision)))
         started = time.monotonic_ns()
         import onnxruntime
 
+        if provider.name != CPU:
+            onnxruntime.preload_dlls()  # CUDA and cuDNN as pip installs them: beside, where no loader looks
         imported = time.monotonic_ns()
-        if provider not in onnxruntime.get_available_providers():
-            raise Unsupported(f"this build of onnxruntime has no {provider}")
-        load = spread(plan) if provider == "CPUExecutionProvider" else Spread(1, 1)
-        options = _session_options(onnxruntime, plan, load)
-        session = _create(onnxruntime, path, options, (provider, _provider_options(plan, provider, index)))
+        options = _session_options(onnxruntime, plan, provider, load)
+        told = provider if named else _told(plan, provider)
+        session = open_session(onnxruntime, path, options, told, strict=named and provider.name != CPU)
         done = time.monotonic_ns()
         facts = Facts(
-            _settings(session, plan, provider, load),
-            _placement(session, provider, device),
+            {**_settings(session, plan, provider, load), **({"target": provider.text} if named else {})},
+            placement(session, provider.name, device),
             import_ns=imported - started,
             load_ns=None,
             compile_ns=done - imported,
         )
-        return _Session(session, facts)
+        return _session(onnxruntime, session, model, plan, provider, facts)
 
 
-class _Session(Session):
-    def __init__(self, session: Any, facts: Facts) -> None:
-        self._session = session
-        self._names = [output.name for output in session.get_outputs()]
-        self.facts = facts
-        self.inflight = int(facts.settings["streams"])
-
-    def run(self, values: Values) -> Values:
-        return self._session.run(self._names, values)
-
-    def get(self, values: Values) -> Arrays:
-        return dict(zip(self._names, values))
-
-    def close(self) -> None:
-        super().close()
-        self._session = None
+def _check(engine: str, plan: Plan, provider: Provider, named: bool) -> None:
+    """Refuses what would go by a name that it does not deserve."""
+    if provider.name == SIMULATED and platform.machine() in ("x86_64", "AMD64"):
+        raise Unsupported(f"{SIMULATED} only simulates here, in the host's time: use --target qualcomm:htp-v75")
+    if provider.name == CPU and provider.options:
+        raise Unsupported(f"{CPU} silently drops provider options, so not {' '.join(provider.options)}: use --option")
+    if plan.options.get("cuda_graph") == "on" and plan.options.get("io_binding") == "off":
+        raise Unsupported("cuda_graph=on binds inputs and outputs, so not io_binding=off")
+    known = NAMED_PRECISIONS.get(provider.name, ANY_PRECISION) if named else PRECISIONS[provider.name]
+    check_precision(engine, plan, known, WHY_NOT.get(provider.name, "there is no graph in another"))
 
 
-def _create(onnxruntime: Any, path: str, options: Any, provider: tuple[str, dict[str, str]]) -> Any:
-    failures = onnxruntime.capi.onnxruntime_pybind11_state
-    try:
-        return onnxruntime.InferenceSession(path, options, [provider])
-    except (failures.NotImplemented, failures.Fail) as error:
-        if isinstance(error, failures.Fail) and UNKNOWN_OPERATOR not in str(error):
-            raise
-        raise Unsupported(f"onnxruntime cannot run the graph: {str(error).splitlines()[0]}") from error
+def _load(plan: Plan, provider: Provider) -> Spread:
+    """A provider other than the CPU's does without the host's threads unless they are asked for."""
+    if provider.name == CPU:
+        return spread(plan)
+    return Spread(whole(plan.options, "threads", 1), whole(plan.options, "streams", 1))
 
 
-def _session_options(onnxruntime: Any, plan: Plan, load: Spread) -> Any:
-    """Every setting that bears on speed is set, so that a default that changes with a release changes nothing here."""
+def _session(onnxruntime: Any, session: Any, model: Model, plan: Plan, provider: Provider, facts: Facts) -> Session:
+    memory = ("cuda", int(provider.options.get("device_id", "0"))) if provider.name == CUDA else ("cpu", 0)
+    if _is_on(plan, "cuda_graph", "off"):
+        return FixedSession(onnxruntime.OrtValue, session, model, memory, plan.batch, facts)
+    if facts.settings["io_binding"]:
+        return BoundSession(onnxruntime.OrtValue, session, model, memory, facts)
+    return HostSession(session, facts)
+
+
+def _session_options(onnxruntime: Any, plan: Plan, provider: Provider, load: Spread) -> Any:
+    """Every setting that bears on speed is set, so that a default that changes with a release changes nothing here.
+
+    Where shapes are known, what is computed from them is a constant, and no work that a GPU leaves to the CPU.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = load.threads
     options.inter_op_num_threads = 1
@@ -137,22 +136,38 @@ def _session_options(onnxruntime: Any, plan: Plan, load: Spread) -> Any:
     level = choice(plan.options, "graph_optimization", "all", LEVELS)
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, LEVELS[level])
     options.log_severity_level = 3
-    spinning = choice(plan.options, "spinning", "on", ("on", "off"))
+    spinning = choice(plan.options, "spinning", "on", SWITCH)
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning == "on")))
     options.add_session_config_entry("mlas.enable_gemm_fastmath_arm64_bfloat16", "0")
-    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if provider.name != CPU:
+        options.add_free_dimension_override_by_name(SAMPLE_AXIS, plan.batch)
     return options
 
 
-def _provider_options(plan: Plan, provider: str, index: str) -> dict[str, str]:
-    if provider != "CUDAExecutionProvider":
-        return {}
-    return {"device_id": index or "0", "use_tf32": str(int(plan.precision == "tf32"))}
+def _told(plan: Plan, provider: Provider) -> Provider:
+    """The provider of one of our own backends with the options that this engine chooses for it."""
+    if provider.name != CUDA:
+        return provider
+    options = {
+        "device_id": provider.options.get("device_id", "0"),
+        "use_tf32": str(int(plan.precision == "tf32")),
+        "cudnn_conv_algo_search": choice(plan.options, "cudnn_conv_algo_search", "exhaustive", SEARCHES).upper(),
+        "cudnn_conv_use_max_workspace": "1",
+        "enable_cuda_graph": str(int(_is_on(plan, "cuda_graph", "off"))),
+    }
+    return replace(provider, options=options)
 
 
-def _settings(session: Any, plan: Plan, provider: str, load: Spread) -> dict[str, Setting]:
+def _is_on(plan: Plan, option: str, default: str) -> bool:
+    return choice(plan.options, option, default, SWITCH) == "on"
+
+
+def _settings(session: Any, plan: Plan, provider: Provider, load: Spread) -> dict[str, Setting]:
+    """What the session says of itself; the names of a provider's options are not ours to choose."""
     options = session.get_session_options()
     levels = {value: key for key, value in LEVELS.items()}
+    on_device = "on" if provider.name == CUDA else "off"
+    told = session.get_provider_options().get(provider.name, {})
     return {
         "precision": plan.precision,
         "providers": " ".join(session.get_providers()),
@@ -165,15 +180,6 @@ def _settings(session: Any, plan: Plan, provider: str, load: Spread) -> dict[str
         "arm64_bf16_gemm": options.get_session_config_entry("mlas.enable_gemm_fastmath_arm64_bfloat16") == "1",
         "memory_arena": options.enable_cpu_mem_arena,
         "memory_pattern": options.enable_mem_pattern,
-        **{f"{provider}.{name}": value for name, value in session.get_provider_options()[provider].items()},
+        "io_binding": _is_on(plan, "io_binding", on_device) or _is_on(plan, "cuda_graph", "off"),
+        **{record_name(f"{provider.name}.{name}"): value for name, value in told.items()},
     }
-
-
-def _placement(session: Any, provider: str, device: Device) -> Placement:
-    """Share of the optimised graph's nodes, as the session says it gave them out."""
-    nodes = Counter[str]()
-    for part in session.get_provider_graph_assignment_info():
-        nodes[part.ep_name] += len(part.get_nodes())
-    counts = ", ".join(f"{name} {count}" for name, count in nodes.items())
-    total = sum(nodes.values())
-    return Placement(device.name, nodes[provider] / total if total else 0.0, f"nodes given to providers: {counts}")

@@ -22,13 +22,14 @@ from backends.contract import (
     Unsupported,
     Values,
 )
+from backends.engines import _openvino_npu as npu
 from backends.engines._tuning import Spread, check_options, check_precision, choice, importable, spread, unreachable
 from workloads.contract import TensorSpec
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 PRECISIONS = {"CPU": ("fp32", "bf16", "fp16"), "NPU": ("fp16",)}
 CONVERSION_FAILURES = ("OpConversionFailure", "NotImplementedFailure")
-OPTIONS = ("threads", "streams", "pinning", "dynamic_shapes")
+OPTIONS = {"CPU": ("threads", "streams", "pinning", "dynamic_shapes"), "NPU": npu.OPTIONS}
 READ_BACK = (
     "INFERENCE_PRECISION_HINT", "NUM_STREAMS", "INFERENCE_NUM_THREADS", "PERFORMANCE_HINT", "EXECUTION_MODE_HINT",
     "ENABLE_CPU_PINNING", "ENABLE_HYPER_THREADING", "DYNAMIC_QUANTIZATION_GROUP_SIZE", "CPU_DENORMALS_OPTIMIZATION",
@@ -37,7 +38,9 @@ READ_BACK = (
 
 
 class OpenVinoEngine(Engine):
-    """Options: threads (of each stream), streams, pinning (on, off), dynamic_shapes (on, off)."""
+    """Options: threads (of each stream), streams, pinning (on, off), dynamic_shapes (on, off); on an NPU: compiler
+    (driver, plugin).
+    """
 
     name = "openvino"
 
@@ -51,8 +54,8 @@ class OpenVinoEngine(Engine):
 
         Shapes are fixed to the plan's batch, as the library then plans memory and picks kernels for it.
         """
-        check_options(self.name, plan, OPTIONS)
         address = device.address[self.name]
+        check_options(self.name, plan, OPTIONS[address])
         check_precision(self.name, plan, PRECISIONS[address], "others need a quantised graph")
         path = model.form(self.form)
         started = time.monotonic_ns()
@@ -60,17 +63,20 @@ class OpenVinoEngine(Engine):
 
         imported = time.monotonic_ns()
         core = openvino.Core()
+        if address == "NPU":
+            npu.check(core)
         graph = _read(core, path)
         static = choice(plan.options, "dynamic_shapes", "off", ("on", "off")) == "off"
         if static:
             graph.reshape({spec.name: [plan.batch, *(n or -1 for n in spec.shape[1:])] for spec in model.inputs})
         loaded = time.monotonic_ns()
         load = spread(plan) if address == "CPU" else Spread(1, 1)
-        compiled = core.compile_model(graph, address, _properties(plan, address, load))
+        compiled = _compiled(core, graph, address, _properties(plan, address, load))
         done = time.monotonic_ns()
+        if address == "NPU":  # how many requests keep it busy is the plug-in's to say
+            load = Spread(1, int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")))
         settings = _settings(compiled, plan, load, static)
-        if address == "CPU":
-            settings |= _layer_types(compiled, plan)
+        settings |= _layer_types(compiled, plan) if address == "CPU" else npu.settings(core, plan)
         placement = _placement(compiled, address, device)
         facts = Facts(settings, placement, imported - started, loaded - imported, done - loaded)
         return _Session(openvino.Tensor, compiled, model, facts)
@@ -129,8 +135,8 @@ def _ports(ports: Any, specs: Sequence[TensorSpec]) -> dict[str, int]:
 def _properties(plan: Plan, address: str, load: Spread) -> dict[str, Any]:
     """The precision is always set: on a CPU that has bf16 it would be bf16 by default."""
     hints = {"INFERENCE_PRECISION_HINT": HINTS[plan.precision], "PERFORMANCE_HINT": plan.goal.upper()}
-    if address != "CPU":
-        return hints
+    if address == "NPU":
+        return {**hints, **npu.properties(plan)}
     return {
         **hints,
         "NUM_STREAMS": load.streams,
@@ -138,6 +144,15 @@ def _properties(plan: Plan, address: str, load: Spread) -> dict[str, Any]:
         "ENABLE_CPU_PINNING": choice(plan.options, "pinning", "on", ("on", "off")) == "on",
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
     }
+
+
+def _compiled(core: Any, graph: Any, address: str, properties: dict[str, Any]) -> Any:
+    try:
+        return core.compile_model(graph, address, properties)
+    except RuntimeError as error:
+        if address == "NPU":
+            npu.explain(error)
+        raise
 
 
 def _read(core: Any, path: Any) -> Any:

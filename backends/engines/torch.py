@@ -1,11 +1,14 @@
-"""PyTorch, eager: the network as its authors run it, before any compiler."""
+"""PyTorch: the network as its authors run it, operator by operator, compiled, or replayed as a CUDA graph."""
 
 from __future__ import annotations
 
 import copy
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
+from backends import _cuda, _nvml
 from backends.contract import (
     Arrays,
     Device,
@@ -18,139 +21,206 @@ from backends.contract import (
     Session,
     Setting,
     Unsupported,
-    Values,
 )
+from backends.engines._torch_modes import TUNES, compiled, refuse_without_compiler
+from backends.engines._torch_sessions import CudaTorchSession, TorchSession
 from backends.engines._tuning import (
+    CHECKOUT,
     Spread,
-    check_arrays,
     check_options,
     check_precision,
+    choice,
     importable,
+    installed,
     spread,
     unreachable,
+    whole,
 )
 from workloads.contract import TensorSpec
 
-if TYPE_CHECKING:
-    from workloads.contract import Array
-
-DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-PRECISIONS = {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "bf16", "fp16")}
+DTYPES = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+PRECISIONS = {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "tf32", "bf16", "fp16")}
+OPTIONS = {
+    "cpu": ("threads", "streams", "mode", "tune", "compile_cache"),
+    "cuda": ("streams", "mode", "tune", "compile_cache", "pinned", "cudnn_benchmark"),
+}
+MODES = {"cpu": ("eager", "compile"), "cuda": ("eager", "compile", "graphs")}
+AMPERE = (8, 0)
+"""The first compute capability whose matrix units take TF32 and bfloat16 (CUDA C++ programming guide)."""
+OVERLAP = 2
+"""Runs under way at once on a GPU for throughput: one moves its data while the other computes."""
 
 
 class TorchEngine(Engine):
-    """Options: threads, streams. A reduced precision casts weights and activations, and outputs back to fp32.
+    """Options: mode (eager, compile, graphs), streams; for mode=compile tune (default, max-autotune) and compile_cache.
 
-    It starts from the files of the ONNX form: the module, which lies in no file, is made from their weights.
+    On a processor also threads, on a GPU pinned and cudnn_benchmark (on, off). A reduced precision casts weights and
+    activations, and outputs back to fp32; tf32 is fp32 whose matrix products a GPU rounds. The module, which lies in no
+    file, is made from the weights of the network.
     """
 
     name = "torch"
+    form = "weights"
 
     def available(self, device: Device) -> Presence:
         address = device.address.get(self.name)
         if address is None:
             return unreachable(self.name, device.name)
-        return importable(self.name, "torch", "torch" if address == "cpu" else "cuda")
+        extra = "torch" if address == "cpu" else "cuda"
+        presence = importable(self.name, "torch", extra)
+        version = installed("torch") or ""
+        if address == "cpu" or presence.state != "present":
+            return presence
+        if version.endswith("+cpu"):
+            remedy = f"pip uninstall -y torch, then {CHECKOUT.format(extra=extra)}"
+            return Presence("broken", f"torch {version} is built for processors only", remedy)
+        return _cuda.too_old("torch", _cuda.runtime_of("torch")) or presence
 
     def compile(self, model: Model, plan: Plan, device: Device) -> Session:
-        """`load_ns` makes the module and fills it with its weights, `compile_ns` makes a cast copy on the device."""
-        check_options(self.name, plan, ("threads", "streams"))
+        """`load_ns` makes the module and fills it with its weights; what its form makes on the device is `compile_ns`.
+
+        So is a cast copy on the device, and compiling or capturing with one run of zeros in the plan's batch.
+        """
         address = device.address[self.name]
         kind = address.partition(":")[0]
+        check_options(self.name, plan, OPTIONS[kind])
         check_precision(self.name, plan, PRECISIONS[kind], "others need a quantised network")
+        mode = choice(plan.options, "mode", "eager", MODES[kind])
+        if mode == "compile":
+            refuse_without_compiler(kind)
         started = time.monotonic_ns()
         import torch
 
         imported = time.monotonic_ns()
-        module = model.form("torch")
+        form = model.form(self.name)
         loaded = time.monotonic_ns()
-        if kind == "cuda" and not torch.cuda.is_available():
-            raise Unsupported("this build of torch cannot use the GPU: torch.cuda.is_available() is False")
-        load = spread(plan) if kind == "cpu" else Spread(1, 1)
-        threads_before = torch.get_num_threads()
-        _configure(torch, load)
-        placed = copy.deepcopy(module).to(address, getattr(torch, DTYPES[plan.precision])).eval()
-        facts = Facts(
-            _settings(torch, plan, load),
-            _placement(torch, placed, device),
-            imported - started,
-            loaded - imported,
-            time.monotonic_ns() - loaded,
-        )
-        return _Session(torch, placed, model, address, facts, threads_before)
+        made = _Made(torch, model, plan, device, _where(torch, address), mode)
+        return made.session(form, imported - started, loaded - imported)
 
 
-class _Session(Session):
-    """Threads of `submit` run the module at once, as torch lets go of the interpreter inside its operators."""
-
-    def __init__(self, torch: Any, module: Any, model: Model, address: str, facts: Facts, threads_before: int) -> None:
-        self._torch = torch
-        self._module = module
-        self._specs: tuple[TensorSpec, ...] = model.inputs
-        self._outputs = [spec.name for spec in model.outputs]
-        self._address = address
-        self._dtype = getattr(torch, DTYPES[str(facts.settings["precision"])])
-        self._threads_before = threads_before
-        self.facts = facts
-        self.inflight = int(facts.settings["streams"])
-
-    def put(self, arrays: Arrays) -> Values:
-        """Tensors over the caller's memory on a CPU in fp32, copies otherwise."""
-        check_arrays(self._specs, arrays)
-        return [self._tensor(arrays[spec.name]) for spec in self._specs]
-
-    def run(self, values: Values) -> Values:
-        with self._torch.inference_mode():
-            outputs = self._module(*values)
-        if self._address != "cpu":
-            self._torch.cuda.synchronize(self._address)
-        return outputs if isinstance(outputs, (tuple, list)) else (outputs,)
-
-    def get(self, values: Values) -> Arrays:
-        return {name: self._array(tensor) for name, tensor in zip(self._outputs, values)}
-
-    def close(self) -> None:
-        super().close()
-        self._module = None
-        self._torch.set_num_threads(self._threads_before)
-
-    def _tensor(self, array: Array) -> Any:
-        # torch warns of memory that it might write to and must not; it never writes to inputs here, yet cannot be told.
-        tensor = self._torch.from_numpy(array if array.flags.writeable else array.copy())
-        return tensor.to(self._address, self._dtype if tensor.is_floating_point() else tensor.dtype)
-
-    def _array(self, tensor: Any) -> Array:
-        array: Array = (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy()
-        return array
+def _where(torch: Any, address: str) -> Any:
+    if address == "cpu":
+        return torch.device(address)
+    return torch.device("cuda", _cuda.ordinal(address, torch.cuda.is_initialized()))
 
 
-def _configure(torch: Any, load: Spread) -> None:
-    """fp32 means fp32: no TF32 in matrix products or convolutions. Every thread that calls torch gets these threads."""
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
-    torch.set_num_threads(load.threads)
+class _Made:
+    """One session in the making."""
+
+    def __init__(self, torch: Any, model: Model, plan: Plan, device: Device, where: Any, mode: str) -> None:
+        self._torch, self._model, self._plan, self._device = torch, model, plan, device
+        self._where, self._mode = where, mode
+        self._gpu = device.address["torch"] != "cpu"
+        self._dtype = getattr(torch, DTYPES[plan.precision])
+        if self._gpu:
+            _refuse_gpu(torch, where, plan.precision)
+
+    def session(self, form: Any, import_ns: int, load_ns: int) -> Session:
+        torch = self._torch
+        begin_ns, threads_before = time.monotonic_ns(), torch.get_num_threads()
+        load = self._spread()
+        self._configure(load)
+        module = self._placed(form)
+        facts = Facts(self._settings(load), self._placement(module), import_ns, load_ns, 0)
+        session = self._open(module, facts)
+        session.at_close(lambda: torch.set_num_threads(threads_before))
+        session.facts = replace(facts, compile_ns=time.monotonic_ns() - begin_ns)
+        return session
+
+    def _spread(self) -> Spread:
+        if not self._gpu:
+            return spread(self._plan)
+        return Spread(1, whole(self._plan.options, "streams", OVERLAP if self._plan.goal == "throughput" else 1))
+
+    def _configure(self, load: Spread) -> None:
+        """fp32 means fp32: no TF32 in products or convolutions. Every thread that calls torch gets these threads."""
+        tf32 = self._plan.precision == "tf32"
+        self._torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        self._torch.backends.cudnn.allow_tf32 = tf32
+        self._torch.backends.cudnn.benchmark = self._is_on("cudnn_benchmark", "off")
+        self._torch.set_num_threads(load.threads)
+
+    def _placed(self, form: Any) -> Any:
+        if hasattr(form, "place"):
+            return form.place(self._where, self._dtype)
+        return copy.deepcopy(form).to(self._where, self._dtype).eval()
+
+    def _open(self, module: Any, facts: Facts) -> TorchSession:
+        names = [spec.name for spec in self._model.outputs]
+        arguments = (self._torch, module, self._specs(), names, facts, self._dtype)
+        if self._gpu:
+            session: Any = CudaTorchSession(*arguments, where=self._where, pinned=self._is_on("pinned", "on"))
+        else:
+            session = TorchSession(*arguments)
+        if self._mode == "compile":
+            session.compile_with(self._compiler, self._zeros())
+        elif self._mode == "graphs":
+            session.capture(self._zeros())
+        opened: TorchSession = session
+        return opened
+
+    def _compiler(self, forward: Any, arguments: Sequence[Any]) -> Any:
+        tune = choice(self._plan.options, "tune", "default", TUNES)
+        return compiled(self._torch, forward, arguments, tune, self._is_on("compile_cache", "off"))
+
+    def _specs(self) -> Sequence[TensorSpec]:
+        """What is made for one shape takes no other."""
+        if self._mode == "eager":
+            return self._model.inputs
+        free = [spec.name for spec in self._model.inputs if None in spec.shape[1:]]
+        if free:
+            raise Unsupported(f"mode={self._mode} is made for one shape, and {free[0]} has a size that is free")
+        return [replace(spec, shape=(self._plan.batch, *spec.shape[1:])) for spec in self._model.inputs]
+
+    def _zeros(self) -> Arrays:
+        """Inputs to compile or capture with: their shapes and types count, and 0 is an index that every table has."""
+        import numpy as np
+
+        return {spec.name: np.zeros([size or 1 for size in spec.shape], spec.dtype) for spec in self._specs()}
+
+    def _is_on(self, option: str, default: str) -> bool:
+        return choice(self._plan.options, option, default, ("on", "off")) == "on"
+
+    def _settings(self, load: Spread) -> dict[str, Setting]:
+        torch, mode = self._torch, self._mode
+        shared: dict[str, Setting] = {
+            "precision": self._plan.precision,
+            "threads": torch.get_num_threads(),
+            "streams": load.streams,
+            "mode": f"{mode}, inference_mode",
+            "float32_matmul_precision": torch.get_float32_matmul_precision(),
+            "cudnn_tf32": torch.backends.cudnn.allow_tf32,
+        }
+        if mode == "compile":
+            shared["tune"] = choice(self._plan.options, "tune", "default", TUNES)
+            shared["compile_cache"] = self._is_on("compile_cache", "off")
+        if not self._gpu:
+            mkldnn = torch.backends.mkldnn.is_available()
+            return {**shared, "cpu_capability": torch.backends.cpu.get_cpu_capability(), "mkldnn": mkldnn}
+        return {
+            **shared,
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version() or "none",
+            "cudnn_benchmark": torch.backends.cudnn.benchmark,
+            "fp16_reduced_reduction": torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction,
+            "bf16_reduced_reduction": torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction,
+            "pinned": self._is_on("pinned", "on"),
+            **_nvml.configuration(self._device),
+        }
+
+    def _placement(self, module: Any) -> Placement:
+        """Share of the weights that lie on the device; operators run where they lie: torch refuses to mix devices."""
+        tensors = [*module.parameters(), *module.buffers()]
+        there = sum(tensor.numel() for tensor in tensors if tensor.device == self._where)
+        total = sum(tensor.numel() for tensor in tensors)
+        called = self._torch.cuda.get_device_name(self._where) if self._gpu else "host memory"
+        proof = f"{there} of {total} weights are on {self._where}, {called}"
+        return Placement(self._device.name, there / total if total else 1.0, proof)
 
 
-def _settings(torch: Any, plan: Plan, load: Spread) -> dict[str, Setting]:
-    return {
-        "precision": plan.precision,
-        "threads": torch.get_num_threads(),
-        "streams": load.streams,
-        "mode": "eager, inference_mode",
-        "float32_matmul_precision": torch.get_float32_matmul_precision(),
-        "cudnn_tf32": torch.backends.cudnn.allow_tf32,
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "mkldnn": torch.backends.mkldnn.is_available(),
-    }
-
-
-def _placement(torch: Any, module: Any, device: Device) -> Placement:
-    """Share of the weights that lie on the device; operators run where they lie, as torch refuses to mix devices."""
-    wanted = torch.device(device.address["torch"])
-    tensors = [*module.parameters(), *module.buffers()]
-    there = sum(tensor.numel() for tensor in tensors if tensor.device == wanted)
-    total = sum(tensor.numel() for tensor in tensors)
-    where = torch.cuda.get_device_name(wanted) if wanted.type == "cuda" else "host memory"
-    return Placement(
-        device.name, there / total if total else 1.0, f"{there} of {total} weights are on {wanted}, {where}"
-    )
+def _refuse_gpu(torch: Any, where: Any, precision: str) -> None:
+    if not torch.cuda.is_available():
+        raise Unsupported("this build of torch cannot use the GPU: torch.cuda.is_available() is False")
+    major, minor = torch.cuda.get_device_capability(where)
+    if precision in ("tf32", "bf16") and (major, minor) < AMPERE:
+        raise Unsupported(f"a GPU of compute capability {major}.{minor} has no {precision}: that came with 8.0")

@@ -1,4 +1,4 @@
-"""Power sensors of boards: the chips on their supply rails, as the kernel's hwmon files show them.
+"""Power sensors of boards and cards, as the kernel's hwmon files show them.
 
 Units: Documentation/hwmon/sysfs-interface.rst (power in µW, energy in µJ, voltage in mV, current in mA). Jetson's
 ina3221 has voltage and current by rail only, and one rail, VDD_IN, that feeds all others (NVIDIA's Jetson developer
@@ -107,6 +107,36 @@ class HwmonMeter(_HwmonMeter):
 
     def _label(self, chip: Path, number: str) -> str:
         return self._host.within(chip, f"{number}_label") or ""
+
+
+class GaudiMeter(_HwmonMeter):
+    """Power of a Gaudi card, which its driver shows as a chip (drivers/accel/habanalabs/common/hwmon.c).
+
+    Not verified on a device. Of several cards nobody says which one PyTorch takes, so none is read.
+    """
+
+    name = "hwmon-gaudi"
+    quantity = "power_w"
+    trust = 50
+    shared = False
+
+    def available(self, device: Device) -> Presence:
+        if device.backend != "gaudi":
+            return Presence("absent", "it reads Gaudi cards")
+        if len(chips := self._chips()) != 1:
+            why = f"{len(chips)} Gaudi cards have a power sensor under /sys/class/hwmon, and one is needed"
+            return Presence("absent", why, "measure where there is one card, or with a meter at the wall")
+        return Presence("present")
+
+    def _rails(self) -> list[Callable[[], float | None]]:
+        return [self._scaled(chip / "power1_input", 1e-6) for chip in self._chips()]
+
+    def _chips(self) -> list[Path]:
+        cards = {card.address for card in self._host.pci("1da3")}
+        chips = [
+            chip for chip in self._host.glob("sys/class/hwmon/hwmon*") if self._host.link(chip / "device") in cards
+        ]
+        return [chip for chip in chips if self._host.exists(chip / "power1_input")]
 
 
 def _times(one: Callable[[], float | None], other: Callable[[], float | None]) -> Callable[[], float | None]:

@@ -1,7 +1,7 @@
 """Times single queries stage by stage, outside any window: where a query's time goes.
 
-Transfers, computing and the device's own time are told apart as trtexec does; what follows from them (host bound, link
-bound) is for `results/checks.py` to say.
+Transfers, computing, handing over and the device's own time are told apart as trtexec does; what follows from them
+(host bound, link bound) is for `results/checks.py` to say.
 """
 
 from __future__ import annotations
@@ -18,17 +18,21 @@ if TYPE_CHECKING:
     from bench.measure import Clock
     from workloads.contract import Arrays
 
-SILENT = "the engine does not say how long the device worked"
+SILENT = {
+    "device_ns": "the engine does not say how long the device worked",
+    "enqueue_ns": "the engine does not say when it had handed the run to the device",
+}
 
 
 @dataclass(frozen=True)
 class Stages:
-    """One query's stages; `device_ns` is None where the engine does not know it."""
+    """One query's stages; the last two are None where the engine does not know them."""
 
     put_ns: int
     run_ns: int
     get_ns: int
     device_ns: int | None
+    enqueue_ns: int | None = None
 
     @property
     def query_ns(self) -> int:
@@ -46,17 +50,17 @@ def ask(session: Session, query: Arrays, clock: Clock = measure.CLOCK) -> Stages
     done = clock()
     session.get(outputs)
     end = clock()
-    return Stages(there - begin, done - there, end - done, session.device_ns())
+    return Stages(there - begin, done - there, end - done, session.device_ns(), session.enqueue_ns())
 
 
 def medians(asked: Sequence[Stages]) -> dict[str, Any]:
     """Evidence shaped as `results.record.Stages`."""
-    device_ns = [one.device_ns for one in asked if one.device_ns is not None]
+    known = {name: [ns for one in asked if (ns := getattr(one, name)) is not None] for name in SILENT}
     return {
         "queries": len(asked),
         "put_ns": round(median(one.put_ns for one in asked)),
         "run_ns": round(median(one.run_ns for one in asked)),
         "get_ns": round(median(one.get_ns for one in asked)),
-        "device_ns": round(median(device_ns)) if device_ns else None,
-        "missing": {} if device_ns else {"device_ns": SILENT},
+        **{name: round(median(several)) if several else None for name, several in known.items()},
+        "missing": {name: why for name, why in SILENT.items() if not known[name]},
     }

@@ -74,8 +74,10 @@ class Metering:
     _idle_until_ns: int = 0
 
     @classmethod
-    def of(cls, device: Device, asked: Sequence[Meter] | None = None, extra: Sequence[str] = ()) -> Metering:
-        """Opens the `asked` meters, or all that read `device`."""
+    def of(
+        cls, device: Device, asked: Sequence[Meter] | None = None, extra: Sequence[str] = (), unmetered: str = ""
+    ) -> Metering:
+        """Opens the `asked` meters, or all that read `device`. `unmetered`: the backend's reason why none can."""
         found = parts.collect(Meter, extra) if asked is None else []
         candidates = asked if asked is not None else [one.part for one in found if one.part is not None]
         states: dict[Meter, Presence] = {}
@@ -84,6 +86,7 @@ class Metering:
                 states[meter] = _opened(meter, device)
         opened = [meter for meter, presence in states.items() if presence.state == "present"]
         absent = {one.name: f"cannot be loaded: {one.error}" for one in found if one.part is None}
+        absent.update({device.backend: unmetered} if unmetered else {})
         for meter, presence in states.items():
             if presence.state != "present" and (presence.remedy or asked):
                 absent[meter.name] = presence.reason

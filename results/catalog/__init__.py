@@ -21,7 +21,9 @@ HERE = Path(__file__).parent
 
 Date = Annotated[str, StringConstraints(pattern=r"\A(\d{4}-\d{2}-\d{2}|undated)\z")]
 Filled = Annotated[str, StringConstraints(min_length=1)]
-Quantity = Literal["dense_flops_per_s", "memory_bytes", "bandwidth_bytes_per_s", "tdp_w"]
+Quantity = Literal[
+    "dense_flops_per_s", "memory_bytes", "bandwidth_bytes_per_s", "tdp_w", "link_bytes_per_s", "on_chip_bytes"
+]
 
 
 class Row(BaseModel):
@@ -29,11 +31,15 @@ class Row(BaseModel):
 
 
 class DeviceFact(Row):
-    """`precision` is filled for `dense_flops_per_s` only."""
+    """`precision` is filled for `dense_flops_per_s` only.
+
+    `link_bytes_per_s` is the host's link, one direction, after its line code; `on_chip_bytes` hold weights near the
+    arithmetic (a cache, or memory that software manages).
+    """
 
     device: Filled
     quantity: Quantity
-    precision: Literal["", "fp32", "tf32", "bf16", "fp16", "fp8", "int8", "int4"]
+    precision: Literal["", "fp32", "tf32", "bf16", "fp16", "fp8", "int8", "fp4", "int4"]
     value: Annotated[float, Field(gt=0)]
     source: Filled
     date: Date
@@ -118,5 +124,8 @@ def _blanks_to_none(row: dict[str, str]) -> dict[str, str | None]:
 
 
 def _plain(name: str) -> str:
-    """What counts of a name: "Intel(R) Xeon(R) Platinum 8488C CPU @ 2.40GHz" is intelxeonplatinum8488c."""
-    return re.sub(r"\((r|tm)\)|@.*| cpu\b| processor\b|[^a-z0-9]", "", name.lower())
+    """What counts of a name: "Intel(R) Xeon(R) Platinum 8488C CPU @ 2.40GHz" is intelxeonplatinum8488c.
+
+    The clock that a device was set to is part of its name here and not on its data sheet: "(PCIe, maximum clock)".
+    """
+    return re.sub(r"\((r|tm)\)|@.*| cpu\b| processor\b|, \w+ clock\b|[^a-z0-9]", "", name.lower())

@@ -2,7 +2,7 @@
 
 | code | severity | when |
 |---|---|---|
-| outputs_unchecked | invalid | no output was compared with golden; noisy: fewer than 12 were |
+| outputs_unchecked | invalid | no output was compared with golden; noisy: fewer than 12 were, or of an estimate |
 | not_finite | invalid | an output held NaN or infinity |
 | outputs_wrong | invalid | an output is nearer to another sample's golden, or further from its own than allowed |
 | timed_outputs_wrong | invalid | likewise, or NaN or infinity, of an output that was kept from the timed window |
@@ -14,7 +14,7 @@
 | drift | noisy | a quarter of the window deviates by more than 5 % from the whole |
 | too_few_samples | noisy | not enough queries for the scenario's figure |
 | heavy_tail | note | the mean is over 1.25 times the median: a few slow queries take much of the time |
-| host_bound | note | a run takes the host over 1.25 times as long as the device says it worked |
+| host_bound | note | a run takes the host 1.25 times as long as the device worked, or handing it over 0.8 of that |
 | link_bound | note | moving inputs and outputs takes as long as the run, or longer |
 | generator_bound | invalid | the load generator was late, or issued too little; noisy: in under 1,000 queries |
 | bound_missed | invalid | more queries of a server's window exceeded the latency bound than the bound allows |
@@ -56,7 +56,8 @@ CHECKS = (*outputs.CHECKS, *window.CHECKS, *load.CHECKS, *machine.CHECKS)
 
 def judge(record: Record, figures: Figures) -> tuple[Verdict, tuple[Reason, ...]]:
     """The verdict on an `ok` record, with every reason for it."""
-    reasons = tuple(reason for check in CHECKS for reason in check(record, figures))
+    checks = CHECKS if record.window is not None else outputs.CHECKS
+    reasons = tuple(reason for check in checks for reason in check(record, figures))
     return verdict_of(reasons), reasons
 
 

@@ -27,7 +27,8 @@ def _asked(record: Record, _: Figures) -> Iterator[Reason]:
     outputs = record.evidence.outputs if record.evidence else None
     if outputs is None:
         why = record.evidence.missing["outputs"] if record.evidence else "the record has no evidence"
-        yield invalid("outputs_unchecked", f"outputs were not compared with golden: {why}")
+        severity = invalid if record.estimate is None else noisy  # no output is part of a prediction
+        yield severity("outputs_unchecked", f"outputs were not compared with golden: {why}")
         return
     if not outputs.finite:
         yield invalid("not_finite", "an output holds NaN or infinity")
@@ -47,7 +48,7 @@ def _timed(record: Record, _: Figures) -> Iterator[Reason]:
         faults = [*(() if timed.finite else ("an output holds NaN or infinity",)), *output_faults(timed)]
         if faults:
             yield invalid("timed_outputs_wrong", f"in the timed window: {'; '.join(faults)}")
-    elif evidence is not None and evidence.outputs is not None:
+    elif evidence is not None and evidence.outputs is not None and record.window is not None:
         why = "none was kept" if timed else evidence.missing["timed_outputs"]
         yield noisy("timed_outputs_unchecked", f"no output of the timed window was checked: {why}")
 

@@ -11,7 +11,8 @@ from results.record import Reason, Record
 DRIFT_ALLOWED = 0.05
 TAIL_NOTED = 1.25
 HOST_NOTED = 1.25
-"""As trtexec (TensorRT's sampleReporting.cpp), which warns when enqueueing takes over 0.8 of the device's time."""
+ENQUEUE_NOTED = 0.8
+"""As trtexec (TensorRT's sampleReporting.cpp): a device that starts work as it is handed over waits for the host."""
 MIN_QUERIES = {"single_stream": 64, "multi_stream": 662, "offline": 50}
 """64 and 662 latencies support an estimate of p90 and p99, MLPerf's figures (results/early_stopping.py); 50 completions
 make one of them 2 % of the rate."""
@@ -55,6 +56,9 @@ def _stages(record: Record, _: Figures) -> Iterator[Reason]:
     if stages.device_ns and stages.run_ns > HOST_NOTED * stages.device_ns:
         detail = f"a run takes the host {stages.run_ns / 1e6:.3g} ms, of which the device worked"
         yield note("host_bound", f"{detail} {stages.device_ns / 1e6:.3g} ms")
+    elif stages.device_ns and stages.enqueue_ns and stages.enqueue_ns > ENQUEUE_NOTED * stages.device_ns:
+        detail = f"handing a run to the device takes {stages.enqueue_ns / 1e6:.3g} ms of the"
+        yield note("host_bound", f"{detail} {stages.device_ns / 1e6:.3g} ms that it works")
     if moved_ns >= stages.run_ns:
         detail = f"moving inputs and outputs takes {moved_ns / 1e6:.3g} ms, the run {stages.run_ns / 1e6:.3g} ms"
         yield note("link_bound", detail)

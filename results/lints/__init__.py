@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from results.lints import arithmetic, physics
+from results.lints import arithmetic, market, physics
 from results.lints.kinds import LEVELS, Found, Level, RepeatLint, Row
 
 if TYPE_CHECKING:
     from results.join import Table
 
-__all__ = ["WHY", "Finding", "find"]
+__all__ = ["WHY", "Finding", "find", "market"]
 
 WHY = {
     "over_peak": "more operations a second than the data sheet's dense peak; Winograd convolution and skipped zeros "
@@ -38,6 +38,12 @@ WHY = {
     "unordered": "percentiles of one sample are in order",
     "miscounted": "the rate is higher than the queries of the window come to",
     "too_exact": "outputs are as exact as fp32's: was the lower precision really used?",
+    "over_link_roof": "weights that do not fit on the chip have to come over the host's link in every run: faster than "
+    "that they were not read",
+    "copied": "two networks of different size take the same time on the same machine: was a row copied?",
+    "precision_gain": "fewer bits make it faster by more than any arithmetic unit gains",
+    "not_one_run": "Little's law: throughput x latency is under one query, so both are not of one run",
+    "spot_over_on_demand": "what is left over costs more than what is reserved",
     "batch_for_free": "a larger batch answers sooner than a smaller one",
 }
 

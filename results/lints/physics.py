@@ -22,7 +22,8 @@ DEVICE_CACHE_BYTES = 256 << 20
 Instinct MI300X (256 MB of Infinity Cache), both by AMD's data sheets."""
 LINK_BYTES_PER_S = 126e9
 """PCI Express 5.0 with 16 lanes, both directions together: 32 GT/s x 16 x 128/130 / 8 each (PCI-SIG base
-specification 5.0). The catalog has no links; a device with a faster one is a finding to explain."""
+specification 5.0), for devices whose link the catalog does not have; a faster one is a finding to explain."""
+LINK_IMPOSSIBLE = 1.25
 TDP_SUSPECT = {"board": 1.2, "chip": 1.2, "device": 1.2, "package": 2.5}
 """Times the data sheet's power, by the meter's scope: a processor may take its turbo limit, over twice as much, for a
 while, and a package meter may add up two sockets. What is read at the wall is not the device's alone."""
@@ -83,9 +84,19 @@ def _link(row: Row) -> Iterator[Found]:
     found = known(row, "throughput_per_s")
     if not found or row["backend"] == "cpu":
         return
-    per_s = found[0] * row["entries"][0][0].card.io_bytes
-    if per_s > LINK_BYTES_PER_S:
-        yield "suspect", "over_link", f"{si(per_s, 'B/s')} in and out, {si(LINK_BYTES_PER_S, 'B/s')} fit through"
+    per_s = found[0] * row["entries"][0][0].card.io_bytes * ELEMENT_BYTES.get(row["precision"], 4.0) / 4
+    sheet = known(row, "datasheet_link_bytes_per_s")
+    limit = 2 * sheet[0] if sheet else LINK_BYTES_PER_S
+    if per_s > SLACK * limit:
+        yield "suspect", "over_link", f"{si(per_s, 'B/s')} in and out, {si(limit, 'B/s')} fit through"
+
+
+def _link_roof(row: Row) -> Iterator[Found]:
+    """How much fits on the chip is known to a tenth at best, so it takes a quarter over the roof to be impossible."""
+    found = known(row, "throughput_per_s", "link_roof_per_s")
+    if found and (level := over(found[0] / found[1], SLACK, SLACK, LINK_IMPOSSIBLE)):
+        figures = f"{found[0]:.4g}/s, {found[1]:.4g}/s of weights, inputs and outputs fit through the link"
+        yield level, "over_link_roof", figures
 
 
 def _power(row: Row) -> Iterator[Found]:
@@ -103,4 +114,4 @@ def _power(row: Row) -> Iterator[Found]:
         yield "suspect", "below_idle", f"{power_w:.4g} W in the window, {min(idle_w):.4g} W idle"
 
 
-ROWS: tuple[RowLint, ...] = (_peak, _roof, _bandwidth, _link, _power)
+ROWS: tuple[RowLint, ...] = (_peak, _roof, _bandwidth, _link, _link_roof, _power)

@@ -56,7 +56,8 @@ def claims(table: Table) -> Claims:
 
 def _row(claim: judged.Claim, notes: Notes) -> KindRow:
     answers = [claim.answers[key] for key in ORDER]
-    if claim.absence:
+    told = any(answer.provenance == "published" for answer in answers[:-1])
+    if claim.absence and not told:
         status, _, reason = claim.absence.partition(": ")
         found = [Found(reason or claim.absence, absent=status, span=len(ORDER) - 1), _found(answers[-1], notes)]
     else:

@@ -8,7 +8,8 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from results.metrics import METRICS, Metric
+from results.metrics import ESTIMATED, METRICS
+from results.names import COMPILE
 from results.record import Machine, Reason
 from results.report import sections
 from results.report.lines import USUAL, Line, first_ok
@@ -16,11 +17,12 @@ from results.report.words import spaced
 
 SECTIONS = (
     "Why this verdict", "Worth knowing", "Measure it again", "Raw data, under the results folder", "Load offered",
-    "LoadGen's verdict", "Evidence", "Stages of a query, medians", "Energy and power", "Not measured",
+    "LoadGen's verdict", "Estimate", "Evidence", "Stages of a query, medians", "Energy and power", "Not measured",
     "Engine settings", "Conditions", "Workload", "Versions", "Machine", "Run",
 )  # fmt: skip
 """Those about one process are about the first of the repeats."""
 
+SHOWN = (*METRICS, *ESTIMATED)
 Section = str | dict[str, str]
 
 
@@ -45,18 +47,14 @@ def details(line: Line, machines: Mapping[str, Machine], pool: Pool) -> dict[str
     """`d`: a number into the pool per section; `m`: the figures, one per metric, empty where there is none."""
     return {
         "d": [pool.add(section) for section in _sections(line, machines[line.row["fingerprint"]])],
-        "m": [_figure(metric, line.row[metric.key]) for metric in METRICS],
+        "m": [metric.shown(line.row[metric.key]) for metric in SHOWN],
     }
-
-
-def _figure(metric: Metric, value: float | None) -> str:
-    return f"{value:g}" if metric.unit == "queries" and value is not None else metric.shown(value)
 
 
 def command(line: Line) -> str:
     """What measures this row again: the run's own words where they say what no identity holds."""
     row = line.row
-    if re.search(r"\s--(model|bound)\b", row["command"]):
+    if row["scenario"] == COMPILE or re.search(r"\s--(model|bound)\b", row["command"]):
         return str(row["command"])
     names = ["backend", "engine", "workload", "precision", "scenario", "batch", "goal", "profile"]
     names[-1:-1] = [part for part in ("technique", "rules") if row[part] != USUAL[part]]
@@ -73,15 +71,16 @@ def _sections(line: Line, machine: Machine) -> Iterator[Section]:
     yield _files(row)
     yield dict(sections.load(record))
     yield dict(sections.loadgen(record))
+    yield dict(sections.estimate(record))
     yield dict(sections.evidence(record))
     yield dict(sections.stages(record))
     yield dict(sections.energy(record))
-    yield _missing(row["missing"])
+    yield _missing(row["missing"], line.estimated)
     yield {name: str(value) for name, value in row["settings"].items()}
     yield dict(sections.conditions(record))
     yield dict(sections.workload(record))
     yield dict(row["versions"])
-    yield dict(sections.machine(machine))
+    yield dict(sections.machine(machine)) if row["scenario"] != COMPILE else {}
     yield {
         "run": row["run_id"],
         "profile": row["profile"],
@@ -94,9 +93,10 @@ def _reasons(reasons: Iterable[Reason]) -> dict[str, str]:
     return {spaced(reason.code): reason.detail for reason in reasons}
 
 
-def _missing(missing: Mapping[str, str]) -> dict[str, str]:
-    """The figures that are, by reason, as many share one."""
-    labels = {**{metric.key: metric.label for metric in METRICS}, "bounds_met": "in bound"}
+def _missing(missing: Mapping[str, str], estimated: bool) -> dict[str, str]:
+    """The figures that are, by reason, as many share one; of those that a row of its kind could have."""
+    labels = {metric.key: metric.label for metric in (ESTIMATED if estimated else METRICS)}
+    labels |= {"quality": "quality", "output_cosine": "output cosine"} if estimated else {"bounds_met": "in bound"}
     by_reason: dict[str, list[str]] = {}
     for key in filter(missing.__contains__, labels):
         by_reason.setdefault(missing[key], []).append(labels[key])

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from results.metrics import BY_KEY, figure_of
-from results.names import scenario_name
+from results.metrics import BY_KEY, NOT_MEASURED, figure_of
+from results.names import COMPILE, scenario_name
 from results.report.words import spaced
 from results.roofline import ELEMENT_BYTES
 
@@ -27,7 +27,7 @@ USUAL = {
 }  # fmt: skip
 
 Place = tuple[str, str, str]
-"""(fingerprint, backend, device): one thing that was measured."""
+"""(fingerprint, backend, device): one thing that was measured; what was only compiled for is of no machine."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,17 @@ class Line:
 
     @property
     def place(self) -> Place:
-        return self.row["fingerprint"], self.row["backend"], self.row["device"]
+        return _place(self.row)
+
+    @property
+    def estimated(self) -> bool:
+        """Whether its figures are a compiler's or a simulator's."""
+        return self.row["status"] == "ok" and self.row["provenance"] in NOT_MEASURED
+
+    @property
+    def comparable(self) -> bool:
+        """Whether it stands in the comparison: a model that was measured, well or badly."""
+        return self.row["status"] == "ok" and self.row["role"] == "model" and not self.estimated
 
     @property
     def headline(self) -> str:
@@ -80,9 +90,9 @@ def lines(table: Table) -> list[Line]:
     """Every row of the table, in its order."""
     rows = [_without_nan(row) for row in table.rows.to_dict("records")]
     places = place_names(rows)
-    several = len({_place(row) for row in rows if row["status"] == "ok"}) > 1
+    several = len({_place(row) for row in rows if row["status"] == "ok" and row["scenario"] != COMPILE}) > 1
     return [
-        Line(f"r{number}", row, hardware, config_of(row, hardware if several else ""))
+        Line(f"r{number}", row, hardware, config_of(row, hardware if several or row["scenario"] == COMPILE else ""))
         for number, row in enumerate(rows)
         for hardware in (places[_place(row)],)
     ]
@@ -99,10 +109,8 @@ def place_names(rows: Iterable[Mapping[str, Any]]) -> dict[Place, str]:
     found = {_place(row): row for row in rows}
     names = {place: _device_name(row) for place, row in found.items()}
     shared = Counter(names.values())
-    return {
-        place: name if shared[name] == 1 else f"{name} ({found[place]['instance_type'] or found[place]['hostname']})"
-        for place, name in names.items()
-    }
+    where = {place: row["instance_type"] or row["hostname"] or "not here" for place, row in found.items()}
+    return {place: name if shared[name] == 1 else f"{name} ({where[place]})" for place, name in names.items()}
 
 
 def baselines(every: Sequence[Line], wish: str | None = None) -> tuple[str, dict[str, Line]]:
@@ -163,7 +171,7 @@ def _device_name(row: Mapping[str, Any]) -> str:
 
 
 def _place(row: Mapping[str, Any]) -> Place:
-    return row["fingerprint"], row["backend"], row["device"]
+    return "" if row["scenario"] == COMPILE else row["fingerprint"], row["backend"], row["device"]
 
 
 def _without_nan(row: Mapping[Any, Any]) -> dict[str, Any]:

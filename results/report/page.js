@@ -65,8 +65,26 @@ function filter() {
   for (const section of $$(".sheet-section")) section.hidden = !$("tbody tr:not([hidden])", section);
   $("#none").hidden = shown > 0;
   $("#count").textContent = shown === rows.length ? `${rows.length} rows` : `${shown} of ${rows.length} rows`;
-  $("#reset").disabled = ![...state.keys()].some((name) => name !== "theme" && name !== "row");
+  $("#reset").disabled = ![...state.keys()].some((name) => !["theme", "row", "market", "network"].includes(name));
   dim();
+}
+
+/* Published rows have a filter of their own: they share no column with what was measured. */
+const market = $$("table.market tbody tr:not(.group)").map((tr) => ({ tr, network: tr.parentNode.dataset.network, words: words(tr.parentNode.dataset.network, tr.textContent).toLowerCase() }));
+function filterMarket() {
+  if (!market.length) return;
+  const text = (state.get("market") || "").toLowerCase().split(/\s+/).filter(Boolean);
+  const network = state.get("network");
+  let shown = 0;
+  for (const row of market) {
+    const on = text.every((word) => row.words.includes(word)) && (!network || row.network === network);
+    row.tr.hidden = !on;
+    shown += on;
+  }
+  for (const body of $$("table.market tbody")) body.hidden = !$("tr:not(.group):not([hidden])", body);
+  $("#market-count").textContent = shown === market.length ? `${shown} rows` : `${shown} of ${market.length} rows`;
+  const others = $("#market-others");
+  if (others && (text.length || network)) others.open = Boolean($("tbody:not([hidden])", others));
 }
 
 function dim() {
@@ -138,6 +156,7 @@ function apply() {
   rebase();
   tables.forEach(sort);
   filter();
+  filterMarket();
   detail();
 }
 
@@ -185,7 +204,10 @@ for (const link of $$('a[href^="#"]')) link.addEventListener("click", (event) =>
 addEventListener("popstate", () => { read(); apply(); });
 addEventListener("hashchange", () => { read(); apply(); });
 matchMedia("(prefers-color-scheme:dark)").addEventListener("change", theme);
-for (const cell of $$("[data-n]")) cell.title = data.notes[cell.dataset.n];
+for (const section of $$("main > section")) {
+  const notes = $$(".notes > li", section);
+  for (const cell of $$("[data-n]", section)) cell.title = notes[cell.dataset.n - 1].textContent;
+}
 $("#nojs").remove();
 read();
 apply();

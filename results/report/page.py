@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from results.metrics import BY_KEY, METRICS
-from results.report import claimed, cold, details, plots, sheets, tables, words
+from results.metrics import BY_KEY
+from results.names import COMPILE
+from results.report import claimed, cold, details, estimated, market, plots, sheets, tables, words
 from results.report.lines import Line, baselines, lines
 from results.report.notes import Notes
 from results.report.palette import css
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 PROBLEMS_MAX = 12
+NAMES = {"estimate": "estimated", "simulator": "simulated"}
 FACETS = (
     ("workload", "Workload"), ("hardware", "Hardware"), ("engine", "Engine"), ("precision", "Precision"),
-    ("scenario", "Scenario"), ("verdict", "Verdict"),
+    ("scenario", "Scenario"), ("provenance", "Provenance"), ("verdict", "Verdict"),
 )  # fmt: skip
 
 
@@ -46,12 +48,15 @@ def build(table: Table, baseline: str | None = None) -> str:
     name, base = baselines([line for line in every if line.row["role"] == "model"], baseline)
     notes = Notes()
     shown = sheets.sheets(every, sheets.Context(base, name, notes))
+    predicted = estimated.section(every)
     page = {
         "facts": facts(table, every),
         "problems": [str(problem) for problem in table.problems[:PROBLEMS_MAX]],
         "problems_title": problems_title(len(table.problems)),
         "claims": claimed.claims(table) if every else None,
         "sheets": shown,
+        "estimates": predicted,
+        "market": market.market(table.published),
         "notes": notes.texts(),
         "findings": tables.findings(every, table),
         "facets": facets(every),
@@ -75,7 +80,7 @@ def build(table: Table, baseline: str | None = None) -> str:
             css=Markup(css() + (HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - our own files
             script=Markup(script),  # noqa: S704 - our own file
             script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
-            data=embedded(data(every, table, shown, name, notes)),
+            data=embedded(data(every, table, [*shown, *([predicted.sheet] if predicted else [])], name)),
         )
     )
 
@@ -84,21 +89,24 @@ def facts(table: Table, every: Sequence[Line]) -> list[str]:
     """What stands under the title."""
     if not every:
         return ["no results"]
-    ok = [line for line in every if line.row["status"] == "ok" and line.row["role"] == "model"]
+    ok = [line for line in every if line.comparable]
     verdicts = Counter(line.row["verdict"] for line in ok)
+    predicted = Counter(line.row["provenance"] for line in every if line.estimated)
+    here = [line for line in every if line.row["scenario"] != COMPILE]
     return [
         _period(table.oldest_utc, table.newest_utc),
-        _few("machine", [_machine(line) for line in every]),
+        *([_few("machine", [_machine(line) for line in here])] if here else []),
         _few("profile", [line.row["profile"] for line in every]),
         _few("commit", [(line.row["commit"] or "not recorded")[:12] for line in every]),
         f"{len(ok)} results: "
         + (", ".join(f"{verdicts[word]} {word}" for word in ("valid", "noisy", "invalid") if verdicts[word]) or "none"),
+        *(f"{count} {NAMES[word]}" for word, count in sorted(predicted.items())),
     ]
 
 
 def facets(every: Sequence[Line]) -> list[Facet]:
-    """A choice for each dimension in which measured lines differ."""
-    shown = _comparable(every)
+    """A choice for each dimension in which lines with figures differ."""
+    shown = [line for line in every if line.comparable or line.estimated]
     found = [Facet(name, label, sorted({facet_value(line, name) for line in shown})) for name, label in FACETS]
     return [facet for facet in found if len(facet.options) > 1]
 
@@ -118,7 +126,7 @@ def charts(every: Sequence[Line], table: Table, base: dict[str, Line], base_name
         return None
     legend = plots.Legend.of(ranked)
     facets_, caption = plots.paretos(ranked, legend)
-    unmeasured = [line for line in every if line.unranked and line.row["role"] == "model"]
+    unmeasured = [line for line in every if line.unranked and line.row["role"] == "model" and not line.estimated]
     return {
         "key": legend.html(),
         "facets": facets_,
@@ -135,7 +143,6 @@ def data(
     table: Table,
     shown: Sequence[sheets.Sheet],
     base_name: str,
-    notes: Notes,
 ) -> dict[str, Any]:
     """What the page's script needs: the facets and figures of each row, and what it unfolds to."""
     by_id = {line.id: line for line in every}
@@ -157,8 +164,7 @@ def data(
         "baseline": base_name,
         "facets": [name for name, _ in FACETS],
         "sections": details.SECTIONS,
-        "metrics": [metric.title for metric in METRICS],
-        "notes": ["", *notes.texts()],
+        "metrics": [metric.title for metric in details.SHOWN],
         "pool": pool.values,
         "rows": rows,
     }
@@ -189,12 +195,14 @@ def _environment() -> Environment:
 
 
 def _comparable(every: Sequence[Line]) -> list[Line]:
-    return [line for line in every if line.row["status"] == "ok" and line.row["role"] == "model"]
+    return [line for line in every if line.comparable]
 
 
 def _sections(page: dict[str, Any]) -> Iterable[tuple[str, str, bool]]:
     yield "hardware", "Hardware", bool(page["claims"])
-    yield "comparison", "Comparison", bool(page["sheets"])
+    yield "comparison", "Comparison", bool(page["sheets"] or page["estimates"])
+    yield "estimates", "Estimated", bool(page["estimates"])
+    yield "market", "Published", bool(page["market"])
     yield "findings", "To explain", bool(page["findings"])
     yield "charts", "Charts", bool(page["charts"])
     yield "ceilings", "Machine ceilings", bool(page["ceilings"])

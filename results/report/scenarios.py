@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from results.names import COMPILE
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -16,6 +18,13 @@ class Kind:
 
 ENERGY = ("energy_j", "net_energy_j", "power_w")
 """Columns that a sheet has where something was measured; elsewhere its caption says why not."""
+SILENT = ("link_share",)
+"""Columns that a sheet has where something has a figure; it says nothing of the many devices that cannot have one."""
+PREDICTED = (
+    "estimated_latency_ns", "estimated_cycles", "estimated_clock_mhz", "estimated_flops", "estimated_memory_bytes",
+    "estimated_sram_bytes", "estimated_weights_bytes", "estimated_fallback_operators",
+)  # fmt: skip
+"""Likewise, of what a compiler or a simulator says; each has another reason."""
 COMMON = ("quality", "usd_per_million", "usd_per_hour", *ENERGY, "peak_memory_bytes")
 KINDS = {
     "single_stream": Kind(
@@ -24,7 +33,7 @@ KINDS = {
         "faster.",
         (
             "latency_p50_ns", "spread", "latency_p90_ns", "early_p90_ns", "latency_p99_ns", "ratio", "verdict",
-            "bounds", "cold_start_ns", *COMMON,
+            "bounds", "cold_start_ns", "link_share", *COMMON,
         ),
     ),
     "multi_stream": Kind(
@@ -50,7 +59,13 @@ KINDS = {
         "Offline: throughput",
         "All samples available at once. Ratios compare throughput; above 1 is faster. Cost is a floor (≥): no latency "
         "bound was met.",
-        ("throughput_per_s", "spread", "ratio", "verdict", "ceiling_share", *COMMON),
+        ("throughput_per_s", "spread", "ratio", "verdict", "ceiling_share", "link_share", *COMMON),
+    ),
+    COMPILE: Kind(
+        "Estimated and simulated, not measured",
+        "What a compiler or a simulator says of hardware that is not here. It has no spread, and no ratio, chart, cost "
+        "or claim uses it. The verdict is on the outputs, computed on this host from the same artefact.",
+        (*PREDICTED, "output_cosine", "verdict", "estimate_source"),
     ),
     "cold_start": Kind(
         "Cold start: a fresh process",

@@ -43,6 +43,16 @@ def loadgen(record: Record) -> Pairs:
     yield "logs", run.logs
 
 
+def estimate(record: Record) -> Pairs:
+    found = record.estimate
+    if found is None:
+        return
+    yield "by", f"{record.provenance} by {found.source}"
+    if found.caveat:
+        yield "it warns", found.caveat
+    yield "nothing was measured", "no device was here: no spread, no cost, in no ranking"
+
+
 def evidence(record: Record) -> Pairs:
     found = record.evidence
     if found is None:
@@ -66,7 +76,7 @@ def stages(record: Record) -> Pairs:
     found = record.evidence.stages if record.evidence else None
     if found is None:
         return
-    for name in ("put", "run", "get", "device"):
+    for name in ("put", "run", "get", "device", "enqueue"):
         value = getattr(found, f"{name}_ns")
         yield name, _time(value) if value is not None else f"not measured: {found.missing[f'{name}_ns']}"
     yield "queries", str(found.queries)

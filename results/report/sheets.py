@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from results.metrics import BY_KEY
+from results.names import COMPILE
+from results.numbers import binary, si
 from results.report.lines import OPTIONAL, USUAL, Line, precision_order, ratio
 from results.report.notes import Notes
-from results.report.scenarios import ENERGY, KINDS, OTHER
+from results.report.scenarios import ENERGY, KINDS, OTHER, PREDICTED, SILENT
 from results.report.words import spaced
 
 
@@ -70,12 +72,18 @@ SHARED = {"hardware": "on {}", "precision": "in {}", "batch": "at batch {}", "us
 
 def sheets(lines: Sequence[Line], context: Context) -> list[Sheet]:
     """One sheet per scenario that has a measured model, in the order of KINDS, then by name."""
-    shown = [line for line in lines if line.row["status"] == "ok" and line.row["role"] == "model"]
+    shown = [line for line in lines if line.comparable]
     names = {line.kind for line in shown}
     ordered = [*(name for name in KINDS if name in names), *sorted(names - KINDS.keys())]
     return [
         _sheet(name, sorted((n for n in shown if n.kind == name), key=_place_in_sheet), context) for name in ordered
     ]
+
+
+def estimates(lines: Sequence[Line], context: Context) -> Sheet | None:
+    """What was not measured, in a sheet of its own; None where there is nothing of the kind."""
+    shown = sorted((line for line in lines if line.estimated), key=_place_in_sheet)
+    return _sheet(COMPILE, shown, context) if shown else None
 
 
 def _place_in_sheet(line: Line) -> tuple[object, ...]:
@@ -89,9 +97,11 @@ def _sheet(name: str, lines: Sequence[Line], context: Context) -> Sheet:
     optional = tuple(part for part in OPTIONAL if any(line.row[part] != USUAL[part] for line in lines))
     scenario = ("scenario",) if any(line.row["scenario"] != name for line in lines) else ()
     wanted = ("engine", "precision", *optional, "batch", *scenario, "hardware")
+    wanted = ("hardware", *wanted[:-1]) if name == COMPILE else wanted
     shared = _shared(lines, context)
     identity = tuple(part for part in wanted if part not in shared)
-    unmetered = [key for key in ENERGY if key in kind.columns and all(line.row[key] is None for line in lines)]
+    droppable = (key for key in (*ENERGY, *PREDICTED, *SILENT) if key in kind.columns)
+    unmetered = [key for key in droppable if all(line.row[key] is None for line in lines)]
     figures = tuple(key for key in kind.columns if key not in (*shared, *unmetered))
     columns = [Column("workload", "Workload"), *map(_column, (*identity, *figures))]
     rows = [
@@ -113,11 +123,20 @@ def _common_words(shared: Mapping[str, str]) -> str:
 
 
 def _unmetered_words(lines: Sequence[Line], unmetered: Sequence[str], context: Context) -> str:
-    """Why the sheet has no column of energy and power at all."""
-    if "energy_j" not in unmetered:
-        return ""
-    notes = {context.notes.add(f"energy and power: {line.row['missing']['energy_j']}") for line in lines}
-    return f"Energy and power are not measured (note {', '.join(map(str, sorted(notes)))})."
+    """Why the sheet lacks columns, which no row of it has a figure for; those for the same reasons together."""
+    by_reason: dict[str, list[str]] = {}
+    for key in (key for key in unmetered if key in PREDICTED):
+        by_reason.setdefault(_notes(lines, key, "", context), []).append(BY_KEY[key].label)
+    words = [f"Not told: {', '.join(labels)} (note {numbers})." for numbers, labels in by_reason.items()]
+    if "energy_j" in unmetered:
+        numbers = _notes(lines, "energy_j", "energy and power: ", context)
+        words.append(f"Energy and power are not measured (note {numbers}).")
+    return " ".join(words)
+
+
+def _notes(lines: Sequence[Line], key: str, prefix: str, context: Context) -> str:
+    """The numbers of the reasons why no line has this figure."""
+    return ", ".join(map(str, sorted({context.notes.add(f"{prefix}{line.row['missing'][key]}") for line in lines})))
 
 
 def _shared(lines: Sequence[Line], context: Context) -> dict[str, str]:
@@ -133,18 +152,29 @@ def _text(line: Line, part: str, context: Context) -> str:
 
 
 def _column(key: str) -> Column:
+    if key in _COLUMNS:
+        return _COLUMNS[key]
     if key in BY_KEY:
         metric = BY_KEY[key]
         label = metric.label.removeprefix("latency ")
         head = label if key.startswith("latency_p") else label[0].upper() + label[1:]
         return Column(key, head, metric.unit, True, metric.better == "higher")
-    return _COLUMNS.get(key, Column(key, key.capitalize()))
+    return Column(key, key.capitalize())
 
 
 _COLUMNS = {
     "spread": Column("spread", "Spread", "95 % or range, n", numeric=True),
     "ratio": Column("ratio", "Ratio", "× baseline", numeric=True, descending=True),
     "bounds": Column("bounds", "In bound", "p99 if not said"),
+    "estimated_latency_ns": Column("estimated_latency_ns", "Latency", "ms, predicted", numeric=True),
+    "estimated_cycles": Column("estimated_cycles", "Cycles", "predicted", numeric=True),
+    "estimated_clock_mhz": Column("estimated_clock_mhz", "Clock", "MHz, assumed", numeric=True),
+    "estimated_flops": Column("estimated_flops", "Work", "compiled, × card's", numeric=True),
+    "estimated_memory_bytes": Column("estimated_memory_bytes", "Memory", "peak, of limit", numeric=True),
+    "estimated_sram_bytes": Column("estimated_sram_bytes", "Fast memory", "peak", numeric=True),
+    "estimated_weights_bytes": Column("estimated_weights_bytes", "Weights", "compiled", numeric=True),
+    "estimated_fallback_operators": Column("estimated_fallback_operators", "Fallback", "operators", numeric=True),
+    "estimate_source": Column("estimate_source", "Source"),
 }
 
 
@@ -176,7 +206,8 @@ def _sign(line: Line, key: str) -> str:
 
 def _gap(line: Line, key: str, context: Context) -> Cell:
     reason = line.row["missing"].get(key, f"{key} was not recorded").replace(line.row["workload"], "the workload")
-    return Cell(css="num ", note=context.notes.add(f"{BY_KEY[key].label}: {reason}" if key in BY_KEY else reason))
+    named = key in BY_KEY and not line.estimated  # an estimate lacks many figures for one reason
+    return Cell(css="num ", note=context.notes.add(f"{BY_KEY[key].label}: {reason}" if named else reason))
 
 
 def _spread(line: Line, context: Context) -> Cell:
@@ -239,7 +270,32 @@ def _verdict(line: Line, _: Context) -> Cell:
     return Cell(row["verdict"], css, verdict=row["verdict"], tail=codes, tags=tags)
 
 
+def _size(key: str, beside: str = "") -> Callable[[Line, Context], Cell]:
+    """Cells of bytes, as they run from kilobytes to gigabytes; `beside` is the limit's key."""
+
+    def cell(line: Line, context: Context) -> Cell:
+        value, limit = line.row[key], line.row[beside] if beside else None
+        if value is None:
+            return _gap(line, key, context)
+        return Cell(binary(value), "num", f"{value:.6g}", "" if limit is None else f"of {binary(limit)}")
+
+    return cell
+
+
+def _work(line: Line, context: Context) -> Cell:
+    value, ratio_to_ours = line.row["estimated_flops"], line.row["estimated_flops_ratio"]
+    if value is None:
+        return _gap(line, "estimated_flops", context)
+    tail = "" if ratio_to_ours is None else f"{ratio_to_ours:.3f}\u00d7"
+    return Cell(si(value, "FLOP"), "num", f"{value:.6g}", tail)
+
+
 _SPECIAL: dict[str, Callable[[Line, Context], Cell]] = {
+    "estimated_flops": _work,
+    "estimated_memory_bytes": _size("estimated_memory_bytes", "estimated_memory_limit_bytes"),
+    "estimated_sram_bytes": _size("estimated_sram_bytes"),
+    "estimated_weights_bytes": _size("estimated_weights_bytes"),
+    "estimate_source": lambda line, _: Cell(str(line.row["estimate_source"]), "dim2"),
     "spread": _spread,
     "ratio": _ratio,
     "bounds": _bounds,

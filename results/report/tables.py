@@ -141,7 +141,7 @@ def _gap(found: Sequence[Line]) -> Gap:
 
 def prices(every: Sequence[Line]) -> Grid | None:
     """What an hour of each machine was taken to cost, and on whose word."""
-    by_place = {line.place: line for line in every if line.row["status"] == "ok"}
+    by_place = {line.place: line for line in every if line.row["status"] == "ok" and not line.estimated}
     if not by_place:
         return None
     rows = []

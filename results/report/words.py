@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from results.metrics import METRICS
+from results.metrics import ESTIMATED, METRICS
 
 METHOD = (
     "Every item ran in a fresh worker process, one at a time, in a seeded random order. A worker compiles the model, "
@@ -17,9 +17,9 @@ METHOD = (
     "A figure is over repeats, each a whole process. From five repeats on it is their geometric mean with a 95 % "
     "interval: Student's t on the logarithms of the repeats. Below five it is their median, the smallest and the "
     "largest are shown, and no interval is claimed.",
-    "Estimated, simulated and published values are badged, and no ratio, chart or verdict ranks them with measured "
-    "ones. A result whose outputs or placement are wrong is invalid: shown, struck through, and left out of every "
-    "comparison.",
+    "Estimated, simulated and published values are badged and stand in tables of their own: no ratio, chart or verdict "
+    "ranks them with measured ones. A result whose outputs or placement are wrong is invalid: shown, struck through, "
+    "and left out of every comparison.",
 )
 VERDICTS = (
     ("valid", "outputs, placement, warm-up and spread passed every check"),
@@ -41,6 +41,9 @@ TERMS = (
     ("server", "MLPerf's scenario: queries arrive at random; its figure is the highest rate within the latency bound"),
     ("offline", "MLPerf's scenario: all samples available at once; its figure is throughput"),
     ("cold start", "a fresh process, until its first answer and until it is steady; not one of MLPerf's scenarios"),
+    ("estimate", "what a compiler predicts for hardware that is not here, from a model of it: one figure, no spread"),
+    ("simulator", "the vendor's simulator computed the outputs; its time means nothing and is not shown"),
+    ("published", "somebody else's figure, imported and badged: never ranked with what was measured here"),
     ("ratio", "how many times better than the baseline: throughput / baseline's, or baseline's latency / latency"),
     ("spread", "± half the width of the 95 % interval, or smallest to largest below five repeats; n counts repeats"),
     (
@@ -69,4 +72,4 @@ def spaced(code: str) -> str:
 
 def glossary() -> list[tuple[str, str]]:
     """Words, then verdicts, then every metric with its formula and unit."""
-    return [*TERMS, *VERDICTS, *((metric.title, metric.how) for metric in METRICS)]
+    return [*TERMS, *VERDICTS, *((metric.title, metric.how) for metric in (*METRICS, *ESTIMATED))]

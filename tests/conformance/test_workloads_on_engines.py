@@ -17,9 +17,10 @@ LARGE = ("mobilenetv2", "llama-decode")
 def check(adapter: Adapter, name: str, precision: str, batch: int, goal: str) -> None:
     workload = parts.find(Workload, name)
     try:
-        session = adapter.compile(workload.model(), precision, batch, goal)
+        workload.tolerance(precision)
+        session = adapter.compile(workload.calibrated(), precision, batch, goal)
     except Unsupported as reason:
-        if precision == "fp32":
+        if precision == adapter.precision:
             raise
         pytest.skip(str(reason))
     seen = correctness.outputs(workload, session, batch, precision, seed=1)
@@ -34,12 +35,13 @@ def check(adapter: Adapter, name: str, precision: str, batch: int, goal: str) ->
 @pytest.mark.parametrize(("batch", "goal"), [(1, "latency"), (3, "throughput")])
 @pytest.mark.parametrize("name", SMALL)
 def test_small_workload(adapter: Adapter, name: str, batch: int, goal: str) -> None:
-    check(adapter, name, "fp32", batch, goal)
+    check(adapter, name, adapter.precision, batch, goal)
 
 
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
 @pytest.mark.parametrize("name", ["kws", "resnet8", "digits-small"])
-def test_small_workload_in_bf16(adapter: Adapter, name: str) -> None:
-    check(adapter, name, "bf16", 1, "latency")
+def test_small_workload_in_less_than_fp32(adapter: Adapter, name: str, precision: str) -> None:
+    check(adapter, name, precision, 1, "latency")
 
 
 @pytest.mark.parametrize("name", LARGE)
@@ -50,4 +52,4 @@ def test_large_workload(adapter: Adapter, name: str) -> None:
     """
     if not adapter.engine.by_default:
         pytest.skip(f"{name} is large, and {adapter.engine.name} is not measured by default")
-    check(adapter, name, "fp32", 1, "throughput")
+    check(adapter, name, adapter.precision, 1, "throughput")

@@ -1,10 +1,15 @@
 """Four networks small enough for any device, each with its right answers written once more in numpy and float64.
 
-An adapter for another form (a .tflite, a jax function) adds that form to `makers`; its answers stay the same.
+They come as ONNX files and torch modules; every other form (a .tflite, a jax function) is lowered from the ONNX file by
+`workloads/forms/`, as it is for a user's own model. Calibration samples are none of those that the tests ask for.
 """
 
 from __future__ import annotations
 
+import atexit
+import hashlib
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -13,21 +18,37 @@ from typing import Any
 
 import numpy as np
 
-from workloads.contract import Model, TensorSpec, Unsupported
+from workloads.contract import Model, Samples, TensorSpec, Unsupported
 
 Arrays = Mapping[str, np.ndarray]
 
 
+CALIBRATION_SEED = 1_000_001
+
+
 @dataclass(frozen=True)
 class TinyModel(Model):
+    """`origin` is where the ONNX file will lie."""
+
     makers: Mapping[str, Callable[[], Any]] = field(default_factory=dict, compare=False, repr=False)
 
     def form(self, name: str) -> Any:
-        if name not in self.makers:
+        if name in self.makers:
+            if name not in self._forms:
+                self._forms[name] = self.makers[name]()
+            return self._forms[name]
+        if "onnx" not in self.makers or name == "torch":
             raise Unsupported(f"no lowering of {self.name} to {name}")
-        if name not in self._forms:
-            self._forms[name] = self.makers[name]()
-        return self._forms[name]
+        self.form("onnx")
+        return super().form(name)
+
+
+@cache
+def folder() -> Path:
+    """Where this process keeps the networks' files."""
+    made = Path(tempfile.mkdtemp(prefix="accelmark-tiny-"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
 
 
 @dataclass(frozen=True)
@@ -47,7 +68,8 @@ NAMES = ("convolution", "pair", "walk", "sequence")
 def make(name: str, folder: Path) -> Tiny:
     """A network whose files go to `folder`."""
     made = {"convolution": _convolution, "pair": _pair, "walk": _walk, "sequence": _sequence}[name](folder)
-    return replace(made, model=replace(made.model, net=lambda: _plain(made)))
+    calibration = lambda n: Samples(made.inputs(n, CALIBRATION_SEED))  # noqa: E731
+    return replace(made, model=replace(made.model, net=lambda: _plain(made), calibration=calibration))
 
 
 def _plain(made: Tiny) -> Callable[..., Arrays]:
@@ -99,7 +121,6 @@ def _model(
             [numpy_helper.from_array(array, key) for key, array in weights.items()],
         )
         opsets = [helper.make_opsetid("", 20), helper.make_opsetid("org.example", 1)]
-        path = folder / f"{name}.onnx"
         onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), path)
         return path
 
@@ -119,8 +140,11 @@ def _model(
 
         return Net().eval().requires_grad_(False)
 
+    path = folder / f"{name}.onnx"
+    content = repr((nodes, [(key, array.tobytes()) for key, array in weights.items()]))
+    digest = hashlib.sha256(content.encode()).hexdigest()
     makers = {"onnx": as_onnx} | ({"torch": as_torch} if forward else {})
-    return TinyModel(name, f"tiny-{name}", inputs, outputs, name, makers=makers)
+    return TinyModel(f"tiny-{name}", digest, inputs, outputs, str(path), makers=makers)
 
 
 def _convolution(folder: Path) -> Tiny:

@@ -17,6 +17,22 @@ class FakeBackend(Backend):
         return Presence("present", devices=(Device(self.name, "Fake 1", {"fake": "fake:0"}),))
 
 
+class FakeElsewhere(Backend):
+    """A device that is not here and can be compiled for: `--target else:Fake-9`, or any other name."""
+
+    name = "fake-elsewhere"
+    family = "fakes-away"
+    scheme = "else"
+
+    def probe(self, targets: Sequence[str] = ()) -> Presence:
+        devices = tuple(self._device(target.partition(":")[2]) for target in targets or ("else:Fake 2",))
+        state = "present" if targets else "absent"
+        return Presence(state, "no fake 2 is here", "fetch one", devices)
+
+    def _device(self, name: str) -> Device:
+        return Device(self.name, name, {"fake-compiler": name}, runs=False)
+
+
 class _Away(Backend):
     family = "fakes-away"
     state_: str

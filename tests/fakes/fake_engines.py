@@ -11,7 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from backends.contract import Device, Engine, Facts, Model, Placement, Plan, Presence, Session, Setting, Unsupported
+from backends.contract import (
+    Device,
+    Engine,
+    Estimate,
+    Facts,
+    Model,
+    Placement,
+    Plan,
+    Presence,
+    Session,
+    Setting,
+    Unsupported,
+)
 
 
 class FakeSession(Session):
@@ -402,3 +414,40 @@ class _WithClock(_Paced):
 
 class FakeWithClock(FakeEngine):
     name, session, options = "fake-with-clock", _WithClock, (*FakePaced.options, "device_us")
+
+
+class FakeCompiler(FakeEngine):
+    """Compiles for what is not here. Its options choose what is wrong with it."""
+
+    name = "fake-compiler"
+    options = ("fault",)
+
+    def available(self, device: Device) -> Presence:
+        return Presence("present" if device.backend == "fake-elsewhere" else "absent", "it compiles for elsewhere only")
+
+    def compile(self, model: Model, plan: Plan, device: Device) -> Session:
+        raise AssertionError("a device that is not here runs nothing")
+
+    def estimate(self, model: Model, plan: Plan, device: Device) -> Estimate:
+        fault = plan.options.get("fault", "")
+        if fault == "too-large":
+            raise Unsupported("needs 24 GB of memory, and it has 16")
+        assert model.net is not None
+        session = (_Constant if fault == "constant" else FakeSession)(model.net(), plan)
+        settings: dict[str, Setting] = {"precision": plan.precision, "accelerator": device.name}
+        placement = Placement(device.name, 0.5 if fault == "fallback" else 1.0, "it says so")
+        return Estimate(
+            provenance="simulator" if fault == "simulator" else "estimate",
+            source="fake-compiler 9.1",
+            facts=Facts(settings, placement, import_ns=1, load_ns=None, compile_ns=2),
+            caveat="a fake's own model",
+            numerics=None if fault == "no-numerics" else session,
+            latency_ns=1_000_000.0,
+            cycles=500_000,
+            clock_mhz=500.0,
+            flops=1234,
+            missing=dict.fromkeys(
+                ("memory_peak_bytes", "memory_limit_bytes", "sram_peak_bytes", "weights_bytes", "fallback_operators"),
+                "a fake has none",
+            ),
+        )

@@ -18,7 +18,7 @@ from backends import _nvml
 from backends.contract import Device, Meter, Presence, Reading
 
 DEVICE = Device("fake", "Fake 1", {"fake": "fake:0"})
-GPU = Device("cuda", "NVIDIA Fake", {"torch": "cuda:0"})
+GPU = Device("cuda", "NVIDIA Fake", {"torch": "cuda:0", "nvml": "0000:01:00.0"})
 
 
 @dataclass
@@ -118,21 +118,25 @@ NVML = """
 typedef void *Device;
 static unsigned long long energy_mj = 5000, reasons = 0;
 static unsigned instant_mw = 70000, usage_mw = 65000, clock_mhz = 1980, heat_c = 41, mig = 0, gpus = 1;
-static unsigned pids[8]; static int n_pids = 0, sees = 0xffff, same_model = 1;
+static unsigned pids[8]; static int n_pids = 0, sees = 0xffff;
 enum { ENERGY = 1, INSTANT = 2, USAGE = 4, REASONS = 8, INIT = 16 };
 void fake_set(const char *what, unsigned long long v) {
   if (!strcmp(what, "energy_mj")) energy_mj = v; else if (!strcmp(what, "instant_mw")) instant_mw = v;
   else if (!strcmp(what, "usage_mw")) usage_mw = v; else if (!strcmp(what, "reasons")) reasons = v;
   else if (!strcmp(what, "mig")) mig = v; else if (!strcmp(what, "gpus")) gpus = v;
-  else if (!strcmp(what, "hide")) sees &= ~(int)v; else if (!strcmp(what, "same_model")) same_model = v;
-  else if (!strcmp(what, "pid")) pids[n_pids++] = v; }
+  else if (!strcmp(what, "hide")) sees &= ~(int)v; else if (!strcmp(what, "pid")) pids[n_pids++] = v; }
 int nvmlInitWithFlags(unsigned f) { return sees & INIT ? 0 : 9; }
 int nvmlShutdown(void) { return 0; }
 const char *nvmlErrorString(int e) { return e == 3 ? "Not Supported" : e == 9 ? "Driver Not Loaded" : "an error"; }
-int nvmlDeviceGetCount_v2(unsigned *n) { *n = gpus; return 0; }
-int nvmlDeviceGetHandleByIndex_v2(unsigned i, Device *d) { *d = (Device)(long)(i + 1); return i < gpus ? 0 : 6; }
-int nvmlDeviceGetHandleByUUID(const char *u, Device *d) { *d = (Device)2; return strcmp(u, "GPU-b") ? 6 : 0; }
-int nvmlDeviceGetName(Device d, char *s, unsigned n) { strcpy(s, same_model || d == (Device)1 ? "A" : "B"); return 0; }
+int nvmlDeviceGetHandleByPciBusId_v2(const char *pci, Device *d) {
+  long bus = strlen(pci) == 12 ? pci[6] - '0' : 0; *d = (Device)bus; return bus > 0 && bus <= (long)gpus ? 0 : 6; }
+int nvmlSystemGetDriverVersion(char *s, unsigned n) { strcpy(s, "570.86.15"); return 0; }
+int nvmlDeviceGetEnforcedPowerLimit(Device d, unsigned *mw) { *mw = 350000; return 0; }
+int nvmlDeviceGetEccMode(Device d, unsigned *now, unsigned *later) { *now = *later = 1; return 0; }
+int nvmlDeviceGetPersistenceMode(Device d, unsigned *on) { *on = 0; return 0; }
+int nvmlDeviceGetApplicationsClock(Device d, int type, unsigned *mhz) { *mhz = 0; return 3; }
+int nvmlDeviceGetMaxPcieLinkGeneration(Device d, unsigned *n) { *n = 5; return 0; }
+int nvmlDeviceGetCurrPcieLinkWidth(Device d, unsigned *n) { *n = 16; return 0; }
 int nvmlDeviceGetTotalEnergyConsumption(Device d, unsigned long long *v) {
   *v = energy_mj + 1000000ull * (long)d; return sees & ENERGY ? 0 : 3; }
 int nvmlDeviceGetPowerUsage(Device d, unsigned *v) { *v = usage_mw; return sees & USAGE ? 0 : 3; }

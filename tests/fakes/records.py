@@ -17,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 
 from results.log import frame
-from results.names import scenario_name
+from results.names import COMPILE, scenario_name
 from results.record import (
     Bound,
     Calibration,
@@ -25,6 +25,7 @@ from results.record import (
     Conditions,
     Context,
     Energy,
+    Estimate,
     Evidence,
     Identity,
     Load,
@@ -126,7 +127,7 @@ def query_ns(identity: Identity, speed: float = 1.0) -> int:
     """The programmed median latency of one query."""
     gain = {"fp32": 1.0, "bf16": 1.6, "int8": 2.5}.get(identity.precision, 1.0)
     work = query_samples(identity) * (CARDS[identity.workload].flops or 0)
-    return int(30_000 + 1e9 * work / FLOPS_PER_S[identity.engine] / gain / speed)
+    return int(30_000 + 1e9 * work / FLOPS_PER_S.get(identity.engine, 50e9) / gain / speed)
 
 
 def one_run_ns(identity: Identity) -> int:
@@ -174,13 +175,60 @@ def evidence(identity: Identity, **changes: Any) -> Evidence:
         "timed_outputs": outputs,
         "same_input": SameInput(ratio=0.998, low=0.99, high=1.006, pairs=10),
         "stages": Stages(
-            queries=20, put_ns=100, run_ns=one_run_ns(identity), get_ns=200, missing={"device_ns": "no device clock"}
+            queries=20,
+            put_ns=100,
+            run_ns=one_run_ns(identity),
+            get_ns=200,
+            missing=dict.fromkeys(("device_ns", "enqueue_ns"), "no device clock"),
         ),
         "placement": Placement(device=identity.device, share=1.0, proof="every node on CPUExecutionProvider"),
         "peak_memory_bytes": 412_000_000,
         "missing": {} if value is not None else {"quality": "random weights: quality is not measurable"},
     }
     return Evidence(**{**values, **changes})
+
+
+NOT_RUN = "there is no device to run it on"
+TOOL = "vela 5.2.0"
+CAVEAT = "The numbers are internal compiler estimates: run the compiled network on an FVP model or an FPGA."
+
+
+def compiled(
+    workload: str = "kws", device: str = "Arm Ethos-U55-128", precision: str = "int8", **changes: Any
+) -> Identity:
+    """An identity of what is only compiled for."""
+    away = {"backend": "ethos_u", "device": device, "precision": precision}
+    return of(COMPILE, workload, **{"engine": "vela", **away, **changes})
+
+
+def estimate(identity: Identity, **changes: Any) -> Estimate:
+    """As a compiler for a microNPU gives it."""
+    card = CARDS[identity.workload]
+    values = {
+        "source": TOOL, "caveat": CAVEAT, "latency_ns": 4.0 * (card.flops or 0) ** 0.7, "cycles": 91_000,
+        "clock_mhz": 500.0, "flops": _batch(identity) * (card.flops or 0), "memory_peak_bytes": 63_488,
+        "memory_limit_bytes": 32 << 20, "sram_peak_bytes": 41_984, "weights_bytes": card.parameters,
+        "fallback_operators": 0,
+    }  # fmt: skip
+    values |= changes
+    return Estimate.model_validate(values)
+
+
+def estimated(identity: Identity | None = None, provenance: str = "estimate", **changes: Any) -> Record:
+    """A record of what was not measured; `changes` are fields of its estimate, or of the record."""
+    identity = identity or compiled()
+    fields = {name: changes.pop(name) for name in list(changes) if name in Estimate.model_fields}
+    checked = changes.pop("evidence", None) or evidence(
+        identity, timed_outputs=None, same_input=None, stages=None, peak_memory_bytes=None,
+        missing=dict.fromkeys(("timed_outputs", "same_input", "stages", "peak_memory_bytes", "quality"), NOT_RUN),
+    )  # fmt: skip
+    gone: dict[str, Any] = {"window": None, "load": None, "energy": None}
+    made = record(
+        identity, provenance=provenance, estimate=estimate(identity, **fields), evidence=checked, **gone, **changes
+    )
+    command = f"pytest bench/ --target {identity.backend}:all"
+    context = {"conditions": (), "calibration": (), "settings": {"accelerator": identity.device}, "command": command}
+    return made.model_copy(update={"context": made.context.model_copy(update=context)})
 
 
 def record(
@@ -246,7 +294,9 @@ def _write_run(
                 machine=machine, seed=seed, **changes,
             )  # fmt: skip
             records.write(frame(made.model_dump_json().encode()))
-            if status == "ok":
+            if made.estimate:
+                summaries.write(frame(summarise(made, np.empty(0, np.int64)).model_dump_json().encode()))
+            elif status == "ok":
                 summaries.write(frame(_summary(made, speed).model_dump_json().encode()))
             if samples and made.window:
                 _samples(identity, queries, order, speed).astype("<i8").tofile(folder / made.window.samples_file)
@@ -290,7 +340,9 @@ def _fate(number: int, identity: Identity) -> tuple[str, dict[str, Any]]:
     if ending == "invalid":
         return "ok", {"evidence": evidence(identity, outputs=_wrong())}
     if ending == "estimate":
-        return "ok", {"provenance": "estimate"}
+        named = compiled(identity.workload, f"Arm Ethos-U55 {number}", batch=identity.batch.replace("auto", "1"))
+        changes = ("provenance", "estimate", "evidence", "window", "load", "energy")
+        return "ok", {"identity": named, **{name: getattr(estimated(named), name) for name in changes}}
     return ending, {}
 
 

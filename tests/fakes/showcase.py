@@ -1,4 +1,5 @@
-"""A small root in which everything that a report can show is there once: every scenario, LoadGen, energy, notes.
+"""A small root in which everything that a report can show is there once: every scenario, LoadGen, energy, notes,
+estimates, others' figures.
 
 python -m tests.fakes.showcase PATH
 """
@@ -6,16 +7,18 @@ python -m tests.fakes.showcase PATH
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from results.record import Identity, Record, Stages
+from results import published
+from results.record import Estimate, Evidence, Identity, Placement, Record, Stages
 from results.stats import summarise
 from results.store import Run
-from tests.fakes import records
+from tests.fakes import market, records
 
 SUSPECT = 5
 """How much slower than in its window the user's own model is alone: a finding."""
@@ -38,6 +41,20 @@ def write(path: Path, repeats: int = 5, queries: int = 1500) -> None:
             data.astype("<i8").tofile(run.samples_path(made.record_id))
             run.append(made)
             run.append_summary(summarise(made, data))
+        for order, one in enumerate(_not_measured(), 90_000):
+            made = one.model_copy(update={"record_id": f"{RUN}-{order:05d}"})
+            run.append(made)
+            if made.status == "ok":
+                run.append_summary(summarise(made, np.empty(0, np.int64)))
+    with tempfile.TemporaryDirectory() as folder:
+        others = {
+            "tables.csv": market.table(*market.CORAL, *market.NEURON, *market.OPENVINO),
+            "summary_results.json": market.summary(*market.MLPERF),
+            "summary.csv": market.tiny(*market.TINY),
+        }
+        for name, text in others.items():
+            (Path(folder) / name).write_text(text)
+            published.import_file(Path(folder) / name, path)
 
 
 def _cases() -> Iterator[tuple[Identity, dict[str, Any]]]:
@@ -55,6 +72,49 @@ def _cases() -> Iterator[tuple[Identity, dict[str, Any]]]:
     yield own, {"metered": False, "identity": own.model_copy(update={"workload": "my-model"}), "card": card}
 
 
+def _not_measured() -> Iterator[Record]:
+    """A microNPU, one of whose models falls back, a TPU, a simulator, what does not fit and what is not there."""
+    for workload in ("kws", "resnet8", "mobilenetv2"):
+        for device in ("Arm Ethos-U55-128", "Arm Ethos-U85-256"):
+            yield records.estimated(records.compiled(workload, device), run_id=RUN)
+    reason = "1 operator would run on the host's processor, whose time the tool does not count"
+    yield records.estimated(
+        records.compiled("autoencoder"),
+        run_id=RUN,
+        fallback_operators=1,
+        latency_ns=None,
+        missing={"latency_ns": reason},
+    )
+    tpu = records.compiled("resnet50", "Google TPU v5e 1x1", "bf16", backend="tpu", engine="jax")
+    flat = "an XLA program for a TPU has no such figure"
+    yield records.estimated(
+        tpu, run_id=RUN, source="jax 0.10.2, libtpu 0.0.44", caveat="", latency_ns=None, cycles=1_184_000,
+        clock_mhz=None, memory_peak_bytes=182 << 20, memory_limit_bytes=16 << 30, sram_peak_bytes=None,
+        fallback_operators=None, flops=8_201_000_000, evidence=_unchecked(),
+        missing={
+            "latency_ns": "the clock is not told, so cycles are not turned into time",
+            "clock_mhz": "the compiler does not tell it",
+            "sram_peak_bytes": flat, "fallback_operators": flat,
+        },
+    )  # fmt: skip
+    simulated = records.compiled("kws", "Qualcomm HTP v75", backend="qualcomm", engine="onnxruntime_qnn")
+    figures = [name for name, field in Estimate.model_fields.items() if field.default is None]
+    yield records.estimated(
+        simulated, "simulator", run_id=RUN, source="onnxruntime-qnn 2.7.0", caveat="",
+        missing=dict.fromkeys(figures, "a simulator's time and memory are this processor's"), **dict.fromkeys(figures),
+    )  # fmt: skip
+    yield records.record(
+        records.compiled("bert-base"), status="unsupported", run_id=RUN,
+        reason="bert-base does not fit Arm Ethos-U55-128: 437.9 MB of weights, 32.0 MB of memory",
+    )  # fmt: skip
+
+
+def _unchecked() -> Evidence:
+    names = ("outputs", "timed_outputs", "same_input", "stages", "peak_memory_bytes", "quality")
+    placement = Placement(device="Google TPU v5e 1x1", share=1.0, proof="one XLA program for platform tpu")
+    return Evidence(placement=placement, missing=dict.fromkeys(names, "nothing here computes what the device would"))
+
+
 def _made(identity: Identity, repeat: int, order: int, queries: int, speed: float, changes: dict[str, Any]) -> Record:
     made = records.record(identity, run_id=RUN, repeat=repeat, order=order, queries=queries, speed=speed)
     assert made.window is not None
@@ -65,7 +125,9 @@ def _made(identity: Identity, repeat: int, order: int, queries: int, speed: floa
     )
     run_ns = records.query_ns(records.of("single_stream", identity.workload, identity.engine))
     run_ns *= SUSPECT if "card" in changes else 1
-    stages = Stages(queries=20, put_ns=4_000, run_ns=run_ns, get_ns=2_000, device_ns=int(0.7 * run_ns))
+    stages = Stages(
+        queries=20, put_ns=4_000, run_ns=run_ns, get_ns=2_000, device_ns=int(0.7 * run_ns), enqueue_ns=run_ns // 5
+    )
     metered = {"energy": energy} if changes.pop("metered") else {}
     return made.model_copy(update={"evidence": records.evidence(identity, stages=stages), **metered, **changes})
 

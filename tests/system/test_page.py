@@ -133,7 +133,7 @@ def test_axe_finds_nothing(tab: Tab, scheme: str, fragment: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("sheet", ["", "server", "cold_start"])
+@pytest.mark.parametrize("sheet", ["", "server", "cold_start", "compile"])
 def test_axe_finds_nothing_on_any_scenario(tab: Tab, every: str, scheme: str, sheet: str) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
@@ -142,6 +142,8 @@ def test_axe_finds_nothing_on_any_scenario(tab: Tab, every: str, scheme: str, sh
     tab.open()
     if sheet:
         tab.page.locator(f"table[data-sheet={sheet}] .more").first.click()
+    else:
+        tab.page.locator("#market-others summary").click()
     found = Axe().run(tab.page, options={"runOnly": RULES}).response["violations"]
     assert [(one["id"], [node["html"][:160] for node in one["nodes"]][:3]) for one in found] == []
 
@@ -167,6 +169,73 @@ def test_a_servers_row_unfolds_to_how_its_rate_was_found(tab: Tab, every: str) -
     assert "Load offered" in text
     assert "searched for" in text
     assert re.search(r"/s broken \(40 of 700 over\)", text)
+
+
+def test_an_estimate_unfolds_to_its_source_and_no_machine(tab: Tab, every: str) -> None:
+    tab.url = every
+    tab.open()
+    section = tab.page.locator("#estimates")
+    assert set(section.locator("tbody th .tag").all_inner_texts()) == {"estimate", "simulator"}
+    section.locator(".more", has_text="kws").first.click()
+    dialog = tab.page.get_by_role("dialog")
+    assert "kws, vela int8 on Arm Ethos-U55-128, compile, batch 1" in dialog.inner_text()
+    assert "It warns" in dialog.inner_text() or "it warns" in dialog.inner_text()
+    assert "Xeon" not in dialog.inner_text()
+    assert "pytest bench/ --target ethos_u:all" in dialog.inner_text()
+
+
+def test_estimates_sort_and_filter_by_themselves_and_say_what_is_missing(tab: Tab, every: str) -> None:
+    tab.url = every
+    tab.open()
+    sort_by(tab, "compile", "estimated_latency_ns")
+    texts = tab.column("compile", "estimated_latency_ns")
+    known = [float(text) for text in texts if not text.startswith("n/a")]
+    assert known == sorted(known)
+    assert [text.startswith("n/a") for text in texts] == sorted(text.startswith("n/a") for text in texts)
+    gap = tab.page.locator("#estimates td.na").first
+    assert gap.get_attribute("title")
+    tab.control("provenance").select_option("simulator")
+    assert tab.column("compile", "hardware") == ["Qualcomm HTP v75"]
+    assert tab.page.locator("table[data-sheet=offline]").is_hidden()
+    tab.control("provenance").select_option("measured")
+    assert tab.page.locator("#estimates").is_hidden()
+
+
+def test_others_figures_have_a_filter_of_their_own(tab: Tab, every: str) -> None:
+    tab.url = every
+    tab.open()
+    rows = tab.page.locator("table.market tbody tr:not(.group):visible")
+    assert tab.page.locator("#market .tag", has_text="published").count() > 5
+    count = tab.page.locator("#market-count")
+    assert re.fullmatch(r"\d+ rows", count.inner_text())
+    measured = tab.page.locator("#count").inner_text()
+    tab.control("market").fill("coral usb")
+    assert tab.fragment == "market=coral+usb"
+    assert tab.page.locator("#market-others").get_attribute("open") is not None
+    assert all("Coral USB" in text for text in rows.all_inner_texts())
+    assert re.fullmatch(r"3 of \d+ rows", count.inner_text())
+    assert tab.page.locator("#count").inner_text() == measured
+    tab.control("network").select_option("VGG16 (224x224)")
+    assert rows.count() == 1
+    tab.page.reload()
+    assert rows.count() == 1
+    tab.control("market").fill("")
+    tab.control("network").select_option("")
+    assert tab.fragment == ""
+    assert tab.page.locator("#market .v-invalid", has_text="impossible").count() == 1
+
+
+@pytest.mark.parametrize("part", ["estimates", "market"])
+def test_a_page_of_estimates_or_of_others_figures_alone(browser: Any, tmp_path: Path, part: str) -> None:
+    showcase.write(tmp_path / "runs", repeats=1)
+    table = join.table(tmp_path / "runs")
+    rows = table.rows[table.rows.provenance.isin(["estimate"]) & (part == "estimates")]
+    bare = dataclasses.replace(table, rows=rows, ceilings={}, published=table.published if part == "market" else ())
+    page = browser.new_page()
+    tab = Tab(page, report.write(bare, tmp_path / "report.html").as_uri()).open("#q=kws&market=coral")
+    assert page.locator(f"#{part}").is_visible()
+    assert tab.complaints == []
+    page.close()
 
 
 def first_row(tab: Tab) -> str:

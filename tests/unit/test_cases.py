@@ -18,6 +18,7 @@ from bench.selection import Selection, SelectionError
 from results.names import is_name
 from results.record import Card, Identity
 from results.strict import Name
+from tests.fakes import fake_workloads
 from workloads.contract import Bound
 
 HERE = Presence("present")
@@ -135,9 +136,31 @@ def test_a_device_without_any_engine_says_why(shelves: Callable[..., None]) -> N
     assert case.presence.remedy == "pip install f"
 
 
-def test_a_device_that_can_only_be_compiled_for_is_absent(shelves: Callable[..., None]) -> None:
-    shelves([backend("b", present(Device("b", "U55", {}, runs=False)))], [engine("e")])
-    assert summary(expand(ONCE)) == [("b", "U55", "none", "absent")]
+COMPILED_FOR = Device("b", "U55", {}, runs=False)
+
+
+def test_a_device_that_can_only_be_compiled_for_has_no_load_put_on_it(shelves: Callable[..., None]) -> None:
+    shelves([backend("b", present(COMPILED_FOR))], [engine("e")])
+    cases = expand(dataclasses.replace(ONCE, backends=("b",), scenarios=("server", "offline")))
+    assert summary(cases) == [("b", "U55", "e", "present")]
+    assert [(case.scenario, case.suite) for case in cases] == [("compile", "estimate")]
+
+
+def test_absent_hardware_that_can_be_compiled_for_is_both_when_it_is_named(shelves: Callable[..., None]) -> None:
+    away = Presence("absent", "no U55", "get one", devices=(COMPILED_FOR,))
+    shelves([backend("b", away), backend("c", present())], [engine("e")])
+    named = summary(expand(dataclasses.replace(ONCE, backends=("b",))))
+    assert named == [("b", "none", "none", "absent"), ("b", "U55", "e", "present")]
+    assert {case.backend for case in expand(dataclasses.replace(ONCE, backends=()))} == {"c"}
+
+
+def test_a_large_workload_is_measured_when_it_is_named(
+    shelves: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelves([backend("b", present())], [engine("e")])
+    monkeypatch.setattr(fake_workloads.FakeProject, "by_default", False)
+    assert expand(ONCE) == []
+    assert len(expand(dataclasses.replace(ONCE, workloads=("fake-project",)))) == 1
 
 
 def test_devices_of_one_backend_have_ids_of_their_own(shelves: Callable[..., None]) -> None:
@@ -218,7 +241,7 @@ def test_targets_go_to_the_backend_that_owns_them(shelves: Callable[..., None]) 
 def test_a_target_that_is_not_here_says_so_without_its_backend_being_named(shelves: Callable[..., None]) -> None:
     shelves([backend("x", present()), backend("y", Presence("absent", "no such slice"))], [engine("e")])
     with_target = expand(dataclasses.replace(ONCE, backends=(), targets=("y:2x2",)))
-    assert {(case.backend, case.presence.state) for case in with_target} == {("x", "present"), ("y", "absent")}
+    assert {(case.backend, case.presence.state) for case in with_target} == {("y", "absent")}
 
 
 def test_the_goal_is_the_scenarios_own_unless_it_is_given(shelves: Callable[..., None]) -> None:

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from results import claims, join
+from results import claims, join, published
 from results.claims import BANDS, KINDS, Claim, band, judge_band, judge_price
 from results.cost import Pricing
 from results.record import Identity
 from results.store import Run
-from tests.fakes import records
+from tests.fakes import market, records
 
 CPU = [i for i in records.identities(24) if i.engine == "onnxruntime" and records.CARDS[i.workload].role == "model"]
 
@@ -67,6 +67,25 @@ def test_absent_hardware_has_the_reason_of_the_run(tmp_path: Path) -> None:
     assert rows["A100"].absence == "absent: no NVIDIA driver: /dev/nvidiactl does not exist"
 
 
+def test_a_kind_that_was_only_compiled_for_stays_undecided(tmp_path: Path) -> None:
+    """Its estimates are below, and fill no cell."""
+    away = records.of("single_stream", backend="ethos_u", device="none", engine="none")
+    estimate = {name: getattr(records.estimated(), name) for name in ("provenance", "estimate", "evidence")}
+    estimate |= {"window": None, "load": None, "energy": None}
+    rows = found(tmp_path / "1", (CPU[0], 1.0, {}), (records.compiled(), 1.0, estimate))
+    assert rows["custom ASIC"].absence == "absent: no run here found the hardware; estimated: see below"
+    rows = found(
+        tmp_path / "2", (CPU[0], 1.0, {}), (records.compiled(), 1.0, estimate),
+        (away, 1.0, {"status": "absent", "reason": "no Arm Ethos-U"}),
+    )  # fmt: skip
+    assert rows["custom ASIC"].absence == "absent: no Arm Ethos-U; estimated: see below"
+    assert {rows["custom ASIC"].answers[question].verdict for question in BANDS} == {"undecided"}
+    assert rows["Edge TPU"].absence.startswith("not measured: no run")
+    simulated = {**estimate, "provenance": "simulator"}
+    rows = found(tmp_path / "3", (CPU[0], 1.0, {}), (records.compiled(), 1.0, simulated))
+    assert rows["custom ASIC"].absence == "absent: no run here found the hardware; simulated: see below"
+
+
 def test_another_card_is_no_a100(tmp_path: Path) -> None:
     rows = found(tmp_path, (CPU[0], 1.0, {}), (on(CPU[0], "cuda", "NVIDIA T4"), 9.0, {}))
     assert rows["A100"].absence == "not measured: NVIDIA T4 is none"
@@ -79,7 +98,7 @@ def test_invalid_results_prove_nothing(tmp_path: Path) -> None:
 
 
 def test_estimates_are_not_measured(tmp_path: Path) -> None:
-    rows = found(tmp_path, (CPU[0], 1.0, {}), (on(CPU[1], "ethos_u", "u55-256"), 90.0, {"provenance": "estimate"}))
+    rows = found(tmp_path, (CPU[0], 1.0, {}), (on(CPU[1], "ethos_u", "u55-256"), 90.0, {"provenance": "modelled"}))
     assert rows["custom ASIC"].answers["throughput"].provenance == "none"
 
 
@@ -204,3 +223,52 @@ def test_bands_have_no_gap() -> None:
 @pytest.mark.parametrize(("usd", "verdict"), [(3.0, "holds"), (3.7, "holds"), (3.8, "falls short"), (2.2, "exceeds")])
 def test_prices(usd: float, verdict: str) -> None:
     assert judge_price(3.0, usd) == verdict
+
+
+class TestPublished:
+    """Others' figures fill a cell only where one table has the kind beside a CPU in fp32."""
+
+    def rows(self, root: Path, *table: dict[str, object]) -> dict[str, Claim]:
+        (root / "published.csv").write_text(market.table(*table))
+        published.import_file(root / "published.csv", root)
+        return {claim.kind: claim for claim in claims.hardware(join.table(root))}
+
+    def test_corals_cpu_has_no_precision_so_nothing_is_decided(self, tmp_path: Path) -> None:
+        edge = self.rows(tmp_path, *market.CORAL)["Edge TPU"]
+        assert edge.absence == (
+            "not measured: no run with --backend=edgetpu is among these results; "
+            "published, but in no table beside a CPU in fp32"
+        )
+        assert {answer.verdict for answer in edge.answers.values()} == {"undecided"}
+
+    def test_beside_a_cpu_in_fp32_it_is_judged_and_says_whose_figures(self, tmp_path: Path) -> None:
+        cpus = [
+            market.row("Desktop CPU", name, value, "ms", n_accel="", dtype="fp32")
+            for name, value in (("VGG16 (224x224)", 2960), ("VGG19 (224x224)", 3080))
+        ]
+        edge = self.rows(tmp_path, *market.CORAL, *cpus)["Edge TPU"]
+        answer = edge.answers["latency"]
+        assert (answer.provenance, answer.verdict) == ("published", "holds")
+        assert answer.found == "0.100x the CPU (very low), published"
+        assert answer.reason == "others' figures, over 2 networks that a CPU ran in fp32 in the same table"
+        assert edge.answers["throughput"].verdict == "undecided"
+        assert edge.answers["power"].verdict == "undecided"
+
+    @pytest.mark.parametrize("other", [{"scenario": "Offline"}, {"metric": "latency p99"}, {"batch": "8"}])
+    def test_under_other_conditions_it_is_no_neighbour(self, tmp_path: Path, other: dict[str, object]) -> None:
+        cpu = market.row("Desktop CPU", "VGG16 (224x224)", 2960, "ms", **{"n_accel": "", "dtype": "fp32", **other})
+        assert self.rows(tmp_path, *market.CORAL, cpu)["Edge TPU"].answers["latency"].verdict == "undecided"
+
+    def test_a_measured_kind_needs_nobody_elses_figures(self, tmp_path: Path) -> None:
+        (tmp_path / "published.csv").write_text(market.table(*market.CORAL))
+        published.import_file(tmp_path / "published.csv", tmp_path)
+        edge = on(CPU[0], "edgetpu", "Coral Edge TPU (PCIe)")
+        row = found(tmp_path, (CPU[0], 1.0, {}), (edge, 2.0, {}))["Edge TPU"]
+        assert (row.absence, row.answers["latency"].provenance) == ("", "measured")
+
+    def test_rates_are_of_one_accelerator(self, tmp_path: Path) -> None:
+        usual: dict[str, object] = {"scenario": "Offline", "metric": "throughput", "batch": "", "source": "x"}
+        kind = market.row("NVIDIA A100-SXM-80GB", "resnet50", 80_000, "Samples/s", **{**usual, "n_accel": "8"})
+        cpu = market.row("Some CPU", "resnet50", 1000, "Samples/s", **{**usual, "n_accel": "", "dtype": "fp32"})
+        answer = self.rows(tmp_path, kind, cpu)["A100"].answers["throughput"]
+        assert answer.found == "10.0x the CPU (high), published"

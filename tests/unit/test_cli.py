@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from bench import cli, console, inventory, reading
+from tests.fakes import market
 from tests.fakes.records import write_root
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("doctor", "list", "report", "compare", "lint", "selfcheck")
+COMMANDS = ("doctor", "list", "report", "compare", "import", "lint", "selfcheck", "export", "verify", "support")
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -86,6 +87,8 @@ def test_help_imports_no_heavy_library() -> None:
         (("compare", "", "latest"), "latest and previous are names too"),
         (("compare", str(Path(__file__).parent), "latest"), "latest and previous are names too"),
         (("lint", "--results", "/nowhere/at/all"), "/nowhere/at/all"),
+        (("import", "/nowhere/at/all.csv"), "/nowhere/at/all.csv: No such file"),
+        (("import", str(Path(__file__))), "no table of published results that is known; known are MLPerf"),
         (("selfcheck", "clokc"), "unknown check clokc (did you mean clock?)"),
         (("selfcheck", "--pairs", "5"), "--pairs 5: fewer than 6 have no 95 % interval"),
         (("selfcheck", "--workload", "resnet5"), "unknown workload resnet5 (did you mean resnet50"),
@@ -231,3 +234,29 @@ def test_the_command_runs_from_anywhere(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_import_keeps_others_figures_once_and_names_the_bad_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, runs = tmp_path / "table.csv", tmp_path / "runs"
+    file.write_text(market.table(*market.OPENVINO, market.row("X", "Y", 0, "ms")))
+    status, out, err = run(capsys, "import", str(file), "--results", str(runs))
+    assert (status, out) == (2, "table.csv: 3 new, 0 known already, 1 left out\n")
+    assert err == f"accelmark: {file}, line 5: value is 0: no result; left out\n"
+    file.write_text(market.table(*market.OPENVINO))
+    assert run(capsys, "import", str(file), "--results", str(runs))[:2] == (
+        0, "table.csv: 0 new, 3 known already, 0 left out\n",
+    )  # fmt: skip
+
+
+def test_lint_tells_what_cannot_be_in_others_tables_and_does_not_fail_for_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "table.csv").write_text(market.table(*market.OPENVINO))
+    run(capsys, "import", str(tmp_path / "table.csv"), "--results", str(tmp_path / "runs"))
+    status, out, _ = run(capsys, "lint", "--results", str(tmp_path / "runs"))
+    assert status == 0
+    assert "3 published figures, 4 findings" in out
+    assert "over_peak" in out
+    assert "table.csv:3" in out

@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from results import compare, store
@@ -105,13 +106,13 @@ class TestPairs:
         good = run_of(tmp_path, "a", [1.0])
         failed = run_of(tmp_path, "b", [1.0], status="failed")
         wrong = run_of(tmp_path, "c", [1.0], evidence=records.evidence(SINGLE, outputs=records._wrong()))
-        estimate = run_of(tmp_path, "d", [1.0], provenance="estimate")
+        modelled = run_of(tmp_path, "d", [1.0], provenance="modelled")
         (row,) = compare.compare(good, failed)
         assert row.reason == "B has no figures: failed: the worker died in compile with signal 11 (SIGSEGV)"
         (row,) = compare.compare(wrong, good)
         assert row.reason == "A is invalid: outputs_wrong"
-        (row,) = compare.compare(good, estimate)
-        assert row.reason == "A is measured, B is estimate: provenances are not compared"
+        (row,) = compare.compare(good, modelled)
+        assert row.reason == "A is measured, B is modelled: provenances are not compared"
 
     def test_what_else_changed(self, tmp_path: Path) -> None:
         a = run_of(tmp_path, "a", [1.0])
@@ -172,3 +173,37 @@ def test_order_is_stable(tmp_path: Path) -> None:
     first = [(row.identity.key, row.metric.key if row.metric else "") for row in compare.compare(a, b)]
     assert first == [(row.identity.key, row.metric.key if row.metric else "") for row in compare.compare(a, b)]
     assert len(first) == len(set(first))
+
+
+class TestEstimates:
+    def test_the_same_estimate_is_no_difference(self, tmp_path: Path) -> None:
+        (row,) = compare.compare(*(estimates(tmp_path, name) for name in ("a", "b")))
+        assert (row.outcome, row.reason, row.metric and row.metric.key) == (
+            "no difference", "the same estimate", "estimated_latency_ns",
+        )  # fmt: skip
+
+    @pytest.mark.parametrize(("latency_ns", "outcome"), [(2e6, "slower"), (5e5, "faster")])
+    def test_another_one_needs_no_repeats_to_be_told(self, tmp_path: Path, latency_ns: float, outcome: str) -> None:
+        a, b = estimates(tmp_path, "a", latency_ns=1e6), estimates(tmp_path, "b", latency_ns=latency_ns)
+        (row,) = compare.compare(a, b)
+        assert row.outcome == outcome
+        assert row.ratio is not None
+        assert row.ratio.centre == pytest.approx(latency_ns / 1e6)
+
+    def test_without_a_latency_it_says_why(self, tmp_path: Path) -> None:
+        gap = {"latency_ns": None, "missing": {"latency_ns": "an operator falls back"}}
+        (row,) = compare.compare(estimates(tmp_path, "a"), estimates(tmp_path, "b", **gap))
+        assert (row.outcome, row.metric) == ("undecidable", None)
+        assert row.reason == "no estimated latency: an operator falls back"
+
+    def test_a_simulation_is_not_compared_with_an_estimate(self, tmp_path: Path) -> None:
+        (row,) = compare.compare(estimates(tmp_path, "a"), estimates(tmp_path, "b", provenance="simulator"))
+        assert row.reason == "A is estimate, B is simulator: provenances are not compared"
+
+
+def estimates(root: Path, run_id: str, **changes: Any) -> Path:
+    made = records.estimated(run_id=run_id, **changes)
+    with Run.open(root, run_id) as run:
+        run.append(made)
+        run.append_summary(summarise(made, np.empty(0, np.int64)))
+    return root / run_id

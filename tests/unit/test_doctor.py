@@ -141,3 +141,27 @@ def test_of_several_answers_the_one_that_tells_most_is_shown() -> None:
     assert metered(fake_meters.counter(clock), devices[:1]).reason == "it reads fakes"
     assert metered(fake_meters.failing(clock, "permission"), devices).state == "no_permission"
     assert metered(fake_meters.counter(clock), []).reason == "no device is here"
+
+
+def test_an_engine_for_integers_only_is_tried_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is broken for having no floating point."""
+    really = doctor._run
+    asked = []
+
+    def run(workload: str, precision: str, *arguments):
+        asked.append((workload, precision))
+        refused = doctor.supervisor.Outcome("unsupported", "compile", "it has integer arithmetic only")
+        return refused if precision == "fp32" else really(workload, "fp32", *arguments)
+
+    monkeypatch.setattr(doctor, "_run", run)
+    found = findings("fake-exact")["fake-exact on Fake 1"]
+    assert found.state == "present"
+    assert " int8: 12 of 12 outputs right" in found.detail
+    assert [precision for _, precision in asked] == ["fp32"] * doctor.WORKLOADS_TRIED + ["int8"]
+
+
+def test_hardware_that_is_not_here_says_how_far_it_was_proved() -> None:
+    found = {one.name: one for one in doctor.examine((), compute=False) if one.kind == "backend"}
+    assert "proved so far: vela: real compiler" in found["ethos_u"].detail
+    assert "can be compiled for: Arm Ethos-U55" in found["ethos_u"].detail
+    assert "proved so far" not in found["cpu"].detail

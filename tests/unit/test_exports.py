@@ -17,9 +17,9 @@ from results.cost import Pricing
 from results.exports import csv as csv_export
 from results.exports import md
 from results.join import Table
-from results.metrics import METRICS
+from results.metrics import ESTIMATED, METRICS
 from tests.fakes import showcase
-from tests.fakes.records import HOSTILE_TEXT, write_root
+from tests.fakes.records import HOSTILE_TEXT, TOOL, write_root
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_csv_says_why_a_number_is_missing(table: Table) -> None:
 
 def test_whatever_is_empty_in_a_csv_says_why(every: Table) -> None:
     """The ends of an interval, the unit of a quality and an instance type too; a text that is empty says it all."""
-    texts = ("reason", "remedy", "stderr_tail", "options", "members", "power_reasons", "bounds")
+    texts = ("reason", "remedy", "stderr_tail", "options", "members", "power_reasons", "bounds", "engine")
     for row in read_csv(exports.render("csv", every)):
         empty = {name for name, value in row.items() if value == "" and name not in texts}
         assert empty <= json.loads(row["missing"]).keys()
@@ -98,6 +98,52 @@ def test_csv_has_what_schema_2_brought(every: Table) -> None:
     multi = found["kws", "multi_stream", "onnxruntime", "accelmark"]
     assert (multi["power_valid"], multi["power_reasons"]) == ("false", "too_few_readings")
     assert found["my-model", "single_stream", "onnxruntime", "accelmark"]["achieved_flops_per_s"] == ""
+
+
+def test_estimates_have_columns_of_their_own_and_no_host(every: Table) -> None:
+    rows = read_csv(exports.render("csv", every))
+    predicted = [row for row in rows if row["provenance"] in ("estimate", "simulator")]
+    assert {row["provenance"] for row in predicted} == {"estimate", "simulator"}
+    for row in predicted:
+        missing = json.loads(row["missing"])
+        for name in ("throughput_per_s", "latency_p50_ns", "usd_per_million", "usd_per_hour", "cold_start_ns"):
+            assert row[name] == ""
+            assert missing[name].startswith(row["provenance"]), name
+        for name in ("hostname", "cpu", "cores", "instance_type"):
+            assert row[name] == ""
+            assert "only compiled for" in missing[name]
+    for row in rows:
+        if row["provenance"] == "measured" and row["status"] == "ok":
+            assert all(row[metric.key] == "" for metric in ESTIMATED)
+            assert json.loads(row["missing"])["estimated_cycles"] == "measured, not estimated"
+    kws = next(row for row in predicted if (row["workload"], row["device"]) == ("kws", "Arm Ethos-U55-128"))
+    assert (kws["estimated_cycles"], kws["estimated_clock_mhz"], kws["estimate_source"]) == (
+        "91000.0",
+        "500.0",
+        "vela 5.2.0",
+    )
+    assert float(kws["estimated_flops_ratio"]) == pytest.approx(1.0)
+
+
+def test_markdown_of_estimates_has_tool_caveat_and_reasons(every: Table) -> None:
+    section = exports.render("md", every).partition("## Estimated and simulated")[2]
+    table = [line for line in section.partition("\n## ")[0].splitlines() if line.startswith("|")]
+    (kws,) = [line for line in table if line.startswith("| kws (simulator)")]
+    assert kws.count("n/a (") == 8
+    assert "onnxruntime-qnn 2.7.0" in kws
+    assert f"{TOOL} says: " in section
+    assert re.search(r"^\d+\. a simulator's time and memory are this processor's$", section, re.M)
+
+
+def test_others_figures_are_in_the_json_whole_and_in_markdown_where_the_network_is_ours(every: Table) -> None:
+    told = json.loads(exports.render("json", every))["published"]
+    assert {row["provenance"] for row in told} == {"published"}
+    assert {row["file"] for row in told} == {"tables.csv", "summary_results.json", "summary.csv"}
+    assert len(told) == 20
+    section = exports.render("md", every).partition("## Published by others")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if "(published)" in line]
+    assert {row.split(" (")[0] for row in rows} == {"| bert-base", "| kws", "| mobilenetv2", "| resnet50", "| resnet8"}
+    assert not [line for line in read_csv(exports.render("csv", every)) if line["provenance"] == "published"]
 
 
 def test_csv_names_carry_units(table: Table) -> None:
@@ -157,9 +203,10 @@ def test_json_tells_what_could_not_be_read(table: Table) -> None:
 def test_markdown_has_a_table_per_scenario_with_units(table: Table) -> None:
     text = exports.render("md", table)
     heads = [line for line in text.splitlines() if line.startswith("| Workload")]
-    assert len(heads) == 2
+    assert len(heads) == 3
     assert "p50 (ms)" in heads[0]
     assert "Throughput (samples/s)" in heads[1]
+    assert "Latency (ms, predicted)" in heads[2]
     assert "Not measured" in text
 
 
@@ -168,6 +215,7 @@ def test_markdown_of_every_scenario_keeps_them_apart_and_labels_notes(every: Tab
     titles = [line for line in text.splitlines() if line.startswith("## ")]
     assert [title.split(":")[0] for title in titles] == [
         "## Single stream", "## Multi-stream", "## Server", "## Offline", "## Cold start",
+        "## Estimated and simulated, not measured", "## Published by others, not measured here", "## Not measured",
     ]  # fmt: skip
     assert "valid (LoadGen: VALID, host bound, not official)" in text
     assert "| Power (W) |" in text

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from results import early_stopping, join, rows, store
+from results import early_stopping, join, lints, rows, store
 from results.cost import Owned, Pricing, usd_per_million
 from results.log import frame
 from results.metrics import METRICS
@@ -439,3 +439,54 @@ def test_old_runs_cost_their_checksum_and_no_more(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(Record, "model_validate_json", counted)
     assert len(join.table(tmp_path).rows) == len(validated) == 30
+
+
+class TestEstimates:
+    """What was only compiled for is of no machine, has no cost and stands in no comparison."""
+
+    def kept(self, root: Path, *made: Record) -> join.Table:
+        for number, record in enumerate(made):
+            with Run.open(root, record.context.run_id) as run:
+                named = record.model_copy(update={"record_id": f"{record.context.run_id}-{number:05d}"})
+                run.append(named)
+                if named.status == "ok":
+                    run.append_summary(summarise(named, np.empty(0, np.int64)))
+        return join.table(root, Pricing(usd_per_hour=1.0))
+
+    def test_a_row_has_the_tools_figures_and_reasons_for_the_rest(self, tmp_path: Path) -> None:
+        row = only(self.kept(tmp_path, records.estimated()))
+        assert (row["provenance"], row["verdict"], row["status"]) == ("estimate", "valid", "ok")
+        assert (row["estimated_cycles"], row["estimated_flops_ratio"]) == (91_000, 1.0)
+        assert row["output_cosine"] == pytest.approx(0.999998)
+        assert (row["estimate_source"], row["estimate_caveat"]) == (records.TOOL, records.CAVEAT)
+        assert row["cpu"] is None
+        assert row["missing"]["cores"] == "only compiled for: Arm Ethos-U55-128 is no part of this machine"
+        for name in ("usd_per_million", "usd_per_hour", "compile_ns", "peak_memory_bytes", "throughput_per_s"):
+            assert row["missing"][name].startswith("estimate: ")
+            assert math.isnan(row[name])
+
+    def test_of_two_machines_the_newest_run_counts(self, tmp_path: Path) -> None:
+        """A static model says the same everywhere: an estimate of another machine is the same row."""
+        old = records.estimated(run_id="20261101T020000Z-000001", cycles=1)
+        new = records.estimated(run_id="20261102T020000Z-000002", cycles=2, machine=records.CLOUD_MACHINE)
+        assert only(self.kept(tmp_path, old, new))["estimated_cycles"] == 2
+
+    def test_an_estimate_does_not_say_that_the_hardware_is_there(self, tmp_path: Path) -> None:
+        """The absent row of an older run stays."""
+        absent = records.record(
+            records.of("single_stream", backend="ethos_u", device="none", engine="none"), status="absent",
+            run_id="20261101T020000Z-000001",
+        )  # fmt: skip
+        table = self.kept(tmp_path, absent, records.estimated(run_id="20261102T020000Z-000002"))
+        assert set(table.rows["status"]) == {"absent", "ok"}
+
+    def test_what_does_not_fit_has_no_host_either(self, tmp_path: Path) -> None:
+        row = only(self.kept(tmp_path, records.record(records.compiled(), status="unsupported", reason="too large")))
+        assert row["hostname"] is None
+        assert row["missing"]["estimated_cycles"] == "unsupported: too large"
+
+    def test_roofs_and_lints_know_nothing_of_it(self, tmp_path: Path) -> None:
+        flops = records.compiled("ceiling-flops", precision="fp32")
+        table = self.kept(tmp_path, records.estimated(flops), records.estimated(latency_ns=1e-3))
+        assert table.ceilings == {}
+        assert lints.find(table) == []

@@ -245,10 +245,36 @@ def test_the_worst_findings_come_first_and_each_has_its_why():
 
 def test_what_was_not_measured_is_not_linted():
     impossible = {"figures": {"latency_p90_ns": 1.0}}
-    assert codes(tabled([entry(**impossible, provenance="estimate")])) == []
+    assert codes(tabled([entry(**impossible, provenance="modelled")])) == []
 
 
 @given(st.sampled_from(sorted(NUMBERS)))
 @settings(deadline=None, max_examples=40)
 def test_a_missing_figure_is_no_finding(column):
     assert codes(tabled([entry()], columns={column: None})) == []
+
+
+EDGE = of("single_stream", "resnet50", backend="edgetpu", device="Coral Edge TPU (USB 5000 Mb/s)", precision="int8")
+
+
+@pytest.mark.parametrize(("times", "level"), [(0.9, None), (1.1, "suspect"), (1.3, "impossible")])
+def test_weights_that_do_not_fit_on_the_chip_come_over_the_link(times, level):
+    """resnet50 in int8: 25.6 MB of weights, of which 8 MB stay, and 152 kB of inputs and outputs at 500 MB/s."""
+    roof = 500e6 / (102_228_128 / 4 - 8e6 + 606_112 / 4)
+    found = tabled([entry(EDGE, figures={"throughput_per_s": times * roof})])
+    row = found.rows.iloc[0]
+    assert row["link_roof_per_s"] == pytest.approx(roof)
+    assert row["link_share"] == pytest.approx(times)
+    assert [one for one in codes(found) if one[1] == "over_link_roof"] == ([(level, "over_link_roof")] if level else [])
+
+
+def test_a_device_with_memory_has_no_link_roof():
+    row = tabled([entry(of("single_stream", "resnet50", **CUDA))]).rows.iloc[0]
+    assert row["datasheet_link_bytes_per_s"] == pytest.approx(15.75e9, rel=1e-3)
+    assert row["missing"]["link_share"] == "NVIDIA T4 is no device that the catalog knows to be fed over its link"
+
+
+def test_a_usb_2_port_is_a_lower_roof():
+    slow = EDGE.model_copy(update={"device": "Coral Edge TPU (USB 480 Mb/s)"})
+    fast, low = (tabled([entry(one)]).rows.at[0, "link_roof_per_s"] for one in (EDGE, slow))
+    assert fast / low == pytest.approx(500 / 60)

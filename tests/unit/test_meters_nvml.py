@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from backends import _nvml
 from backends._host import Host
-from backends._nvml import NvmlError, gpu
+from backends._nvml import NvmlError, configuration, gpu
 from backends.contract import Device, Meter
 from backends.cuda import CudaBackend
 from backends.meters.nvml import NvmlInstantMeter, NvmlMeter, NvmlUsageMeter
@@ -19,7 +20,7 @@ from tests.fakes.fake_meters import GPU, compile_nvml, installed_nvml
 
 Set = Callable[[str, int], None]
 ENERGY, INSTANT, USAGE, REASONS, INIT = 1, 2, 4, 8, 16
-OTHER = Device("cuda", "NVIDIA Fake", {"onnxruntime": "CUDAExecutionProvider:1", "torch": "cuda:1"})
+OTHER = Device("cuda", "NVIDIA Fake", {"torch": "cuda:0", "nvml": "0000:03:00.0"})
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +29,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def nvml(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Set]:
-    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
-        monkeypatch.delenv(name, raising=False)
+def nvml(library: Path, tmp_path: Path) -> Iterator[Set]:
     with installed_nvml(library, tmp_path) as told:
         yield told
 
@@ -77,8 +76,6 @@ def test_a_driver_that_is_not_loaded_is_broken(nvml: Set) -> None:
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    from backends import _nvml
-
     _nvml._gpu.cache_clear()
     monkeypatch.setitem(sys.modules, "pynvml", None)
     presence = NvmlMeter().available(GPU)
@@ -91,47 +88,30 @@ def test_other_hardware_is_not_its_business() -> None:
     assert (presence.state, presence.remedy) == ("absent", "")
 
 
-@pytest.mark.parametrize(
-    ("device", "environ", "joules"),
-    [
-        (GPU, {}, 1005.0),
-        (OTHER, {}, 2005.0),
-        (GPU, {"CUDA_VISIBLE_DEVICES": "2,0"}, 3005.0),
-        (OTHER, {"CUDA_VISIBLE_DEVICES": "2, 0"}, 1005.0),
-        (GPU, {"CUDA_VISIBLE_DEVICES": "GPU-b"}, 2005.0),
-    ],
-)
-def test_the_meter_is_of_the_gpu_that_cuda_computes_on(
-    nvml: Set, device: Device, environ: dict[str, str], joules: float
-) -> None:
+def test_the_meter_is_of_the_gpu_at_its_place_on_the_bus(nvml: Set) -> None:
+    """CUDA calls both 0, each in a process that is shown no other."""
     nvml("gpus", 3)
-    assert gpu(device, environ).energy_j() == joules
+    assert (gpu(GPU).energy_j(), gpu(OTHER).energy_j()) == (1005.0, 3005.0)
 
 
-@pytest.mark.parametrize(
-    ("device", "environ", "cause"),
-    [
-        (OTHER, {"CUDA_VISIBLE_DEVICES": "0"}, "CUDA_VISIBLE_DEVICES=0 names no whole GPU for number 1"),
-        (GPU, {"CUDA_VISIBLE_DEVICES": "-1"}, "CUDA_VISIBLE_DEVICES=-1 names no whole GPU for number 0"),
-        (GPU, {"CUDA_VISIBLE_DEVICES": "MIG-1"}, "CUDA_VISIBLE_DEVICES=MIG-1 names no whole GPU for number 0"),
-        (GPU, {"CUDA_VISIBLE_DEVICES": "GPU-zz"}, "starting NVML: NVML says Not Found"),
-    ],
-)
-def test_a_gpu_that_cannot_be_told_is_not_guessed(
-    nvml: Set, device: Device, environ: dict[str, str], cause: str
-) -> None:
-    nvml("gpus", 3)
+@pytest.mark.parametrize("address", [{"nvml": "0000:04:00.0"}, {"torch": "cuda:0"}])
+def test_a_gpu_that_nvml_does_not_find_is_not_guessed(nvml: Set, address: dict[str, str]) -> None:
     with pytest.raises(NvmlError) as caught:
-        gpu(device, environ)
-    assert caught.value.presence.reason == cause
+        gpu(Device("cuda", "NVIDIA Fake", address))
+    assert caught.value.presence.reason == "starting NVML: NVML says Not Found"
 
 
-def test_gpus_of_several_models_need_the_order_of_the_bus(nvml: Set) -> None:
-    nvml("gpus", 2)
-    nvml("same_model", 0)
-    with pytest.raises(NvmlError, match="CUDA numbers them by speed"):
-        gpu(OTHER, {})
-    assert gpu(OTHER, {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}).energy_j() == 2005.0
+def test_what_was_set_on_a_gpu_is_told_and_what_it_does_not_tell_is_left_out(nvml: Set) -> None:
+    assert configuration(GPU) == {
+        "gpu_driver": "570.86.15",
+        "gpu_power_limit_w": 350.0,
+        "gpu_ecc": True,
+        "gpu_persistence_mode": False,
+        "gpu_pcie": "generation 5 x16",
+    }
+    nvml("hide", INIT)
+    _nvml._gpu.cache_clear()
+    assert configuration(GPU) == {}
 
 
 def test_the_state_of_a_gpu(nvml: Set) -> None:
@@ -158,12 +138,12 @@ def test_users_that_descend_from_us_are_no_others(nvml: Set, tmp_path: Path) -> 
         process(tmp_path, pid, parent)
     for pid in (500_001, 500_002, 500_003):
         nvml("pid", pid)
-    assert gpu(GPU, {}).state(Host(tmp_path)).other_users == 1
+    assert gpu(GPU).state(Host(tmp_path)).other_users == 1
 
 
 def test_users_of_another_namespace_cannot_be_told_apart(nvml: Set, tmp_path: Path) -> None:
     nvml("pid", 500_009)
-    state = gpu(GPU, {}).state(Host(tmp_path))
+    state = gpu(GPU).state(Host(tmp_path))
     assert state.other_users is None
     assert state.missing == {"other_users": "NVML names processes that are not in this container's list"}
 

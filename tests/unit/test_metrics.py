@@ -4,15 +4,17 @@ import math
 
 import pytest
 
-from results.metrics import BY_KEY, METRICS, PHASES, figure_of, look
-from results.record import Phases, Summary
+from results.metrics import BY_KEY, ESTIMATED, METRICS, PHASES, Metric, figure_of, look
+from results.record import Estimate, Phases, Summary
 from results.stats import summarise
 from tests.fakes import records
 
 
 def test_keys_and_labels_are_unique_and_every_metric_says_how() -> None:
-    assert len(BY_KEY) == len(METRICS) == len({metric.label for metric in METRICS})
-    assert all(metric.how for metric in METRICS)
+    every = (*METRICS, *ESTIMATED)
+    assert len(BY_KEY) == len(every) == len({metric.label for metric in every})
+    assert all(metric.how for metric in every)
+    assert not any(metric.headline for metric in ESTIMATED)
     assert all(not (metric.path and metric.of) for metric in METRICS)
     assert all(metric.better for metric in METRICS if metric.headline)
 
@@ -27,6 +29,31 @@ def test_every_figure_of_a_summary_is_a_metric() -> None:
         "verdict",
         "reasons",
     }
+
+
+def test_every_figure_of_an_estimate_is_a_metric() -> None:
+    shown = {metric.path.removeprefix("estimate.") for metric in ESTIMATED if metric.path}
+    assert set(Estimate.model_fields) - shown == {"missing", "source", "caveat"}
+
+
+@pytest.mark.parametrize("metric", ESTIMATED, ids=lambda m: m.key)
+def test_every_figure_of_an_estimate_has_a_value_or_a_reason(metric: Metric) -> None:
+    gaps = [name for name, field in Estimate.model_fields.items() if field.default is None]
+    bare = records.estimated(**dict.fromkeys(gaps), missing=dict.fromkeys(gaps, "the tool does not say"))
+    for made, expected in ((records.estimated(), ""), (bare, "the tool does not say"), (records.record(), "measured")):
+        value, reason = look(metric, made, None)
+        assert (value is None) == bool(expected)
+        assert reason.startswith(expected)
+
+
+def test_compiled_work_is_held_against_batch_times_the_card() -> None:
+    identity = records.compiled(batch="8")
+    made = records.estimated(identity, flops=9 * records.CARDS["kws"].flops)
+    assert look(BY_KEY["estimated_flops_ratio"], made, None) == (9 / 8, "")
+    uncounted = made.model_copy(update={"card": made.card.model_copy(update={"flops": None})})
+    assert look(BY_KEY["estimated_flops_ratio"], uncounted, None) == (
+        None, "the workload's operations cannot be counted",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("metric", [m for m in METRICS if m.path or m.of], ids=lambda m: m.key)

@@ -50,6 +50,38 @@ def test_records_written_by_version_1_still_load(version_1: list[store.Entry]) -
     }
 
 
+def test_records_written_by_version_2_still_load_and_gain_nothing(tmp_path: Path) -> None:
+    """What schema 3 brought is what no earlier record has: estimates, and the time of handing a run over."""
+    shutil.copyfile(GOLDEN / "record-v2.log", tmp_path / store.RECORDS)
+    problems: list[Problem] = []
+    found = [record for record, _ in store.read(tmp_path, problems)]
+    assert problems == []
+    assert [record.status for record in found] == ["ok", "ok", "ok", "ok", "absent", "failed"]
+    assert [record.identity.scenario for record in found][:3] == [
+        "server", "single_stream", "cold_start(page_cache=cold)",
+    ]  # fmt: skip
+    stored = [json.loads(payload) for _, payload in log.payloads(tmp_path / store.RECORDS, problems)]
+    for record, old in zip(found, stored, strict=True):
+        assert old["schema_version"] == 2
+        expected = {**old, "schema_version": 3, "estimate": None}
+        if stages := (old["evidence"] or {}).get("stages"):
+            stages |= {"enqueue_ns": None, "missing": {**stages["missing"], "enqueue_ns": upgrade.BEFORE_3}}
+        assert json.loads(record.model_dump_json()) == expected
+
+
+def test_an_estimate_survives_the_way_to_disk_and_back(tmp_path: Path) -> None:
+    made = records.estimated()
+    with store.Run.open(tmp_path, made.context.run_id) as run:
+        run.append(made)
+    assert [record for record, _ in store.read(tmp_path)] == [made]
+    assert store.samples_of(tmp_path / made.context.run_id, made).size == 0
+
+
+def test_every_gap_of_an_estimate_needs_a_reason() -> None:
+    with pytest.raises(ValidationError, match="cycles is null without a reason"):
+        records.estimate(records.compiled(), cycles=None)
+
+
 def test_summaries_written_by_version_1_still_load(version_1: list[store.Entry]) -> None:
     (single, offline) = (summary for _, summary in version_1 if summary)
     assert (single.latency_p50_ns, single.latency_p99_ns, single.verdict) == (136_195_732, 203_145_143, "valid")
@@ -89,7 +121,9 @@ def test_a_record_survives_the_way_to_disk_and_back() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"window": None}, "status ok without a timed window"),
+        ({"window": None}, "status ok needs a timed window or an estimate"),
+        ({"estimate": records.estimate(records.compiled())}, "a timed window or an estimate, and not both"),
+        ({"window": None, "estimate": records.estimate(records.compiled())}, "provenance measured does not go with"),
         ({"status": "failed"}, "status failed without a reason"),
         ({"schema_version": 1}, "schema_version"),
         ({"surplus": 1}, "surplus"),
@@ -128,6 +162,7 @@ def test_every_stored_number_has_its_unit_in_its_name() -> None:
         "value", "standard_error", "share", "page_cache_share", "drift", "outliers_mild", "outliers_severe",
         "centred_cosine_min", "cosine_required", "relative_error_max", "relative_error_allowed", "over", "attempts",
         "ratio", "low", "high", "pairs", "readings", "device_other_users", "throttle_events", "cpu_limit_cores",
+        "cycles", "fallback_operators", "line", "accelerators", "systems", "batch",
     }  # fmt: skip
     for model in _models_of(Strict):
         for name, field in model.model_fields.items():

@@ -175,7 +175,8 @@ def test_each_sheet_has_its_own_scenario_and_no_foreign_figure(table: Table) -> 
 def test_what_was_not_measured_and_what_probes_the_machine_is_not_compared(table: Table) -> None:
     compared = {row.id for sheet in sheets.sheets(lines(table), sheets.Context({}, "")) for row in sheet.rows}
     for line in lines(table):
-        assert (line.id in compared) == (line.row["status"] == "ok" and line.row["role"] == "model")
+        model = line.row["status"] == "ok" and line.row["role"] == "model"
+        assert (line.id in compared) == (model and line.row["provenance"] == "measured")
 
 
 def test_estimates_and_invalid_results_have_no_ratio(table: Table, html: str) -> None:

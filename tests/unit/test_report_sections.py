@@ -55,10 +55,17 @@ def test_a_rate_that_was_set_was_not_searched_for() -> None:
 
 
 def test_stages_say_what_the_device_does_not() -> None:
-    stages = Stages(queries=20, put_ns=1200, run_ns=2_500_000, get_ns=900, missing={"device_ns": "no clock"})
+    stages = Stages(
+        queries=20,
+        put_ns=1200,
+        run_ns=2_500_000,
+        get_ns=900,
+        missing=dict.fromkeys(("device_ns", "enqueue_ns"), "no clock"),
+    )
     found = dict(sections.stages(with_evidence(stages=stages)))
     assert found == {
-        "put": "1.2 µs", "run": "2.5 ms", "get": "900 ns", "device": "not measured: no clock", "queries": "20",
+        "put": "1.2 µs", "run": "2.5 ms", "get": "900 ns", "device": "not measured: no clock",
+        "enqueue": "not measured: no clock", "queries": "20",
     }  # fmt: skip
 
 

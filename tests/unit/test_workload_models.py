@@ -14,14 +14,21 @@ from workloads.models.autoencoder import Autoencoder
 from workloads.models.bert_base import CLS, BertBase
 from workloads.models.ceilings import MatMul, MatVec
 from workloads.models.kws import KeywordSpotting
-from workloads.models.llama import LlamaDecode, LlamaPrefill
+from workloads.models.llama import (
+    Llama1BDecode,
+    Llama1BPrefill,
+    Llama7BDecode,
+    LlamaDecode,
+    LlamaPrefill,
+)
 from workloads.models.mobilenetv2 import MobileNetV2
 from workloads.models.resnet8 import ResNet8
 from workloads.models.resnet50 import ResNet50
 from workloads.seeded import Seeded
 
 SMALL = (Autoencoder, KeywordSpotting, ResNet8, MobileNetV2)
-LARGE = (BertBase, LlamaDecode, LlamaPrefill, MatMul, MatVec, ResNet50)
+DECODERS = (LlamaPrefill, LlamaDecode, Llama1BPrefill, Llama1BDecode, Llama7BDecode)
+LARGE = (BertBase, MatMul, MatVec, ResNet50, *DECODERS)
 every = pytest.mark.parametrize("kind", [*SMALL, *LARGE], ids=lambda kind: kind.card.name)
 small = pytest.mark.parametrize("kind", SMALL, ids=lambda kind: kind.card.name)
 
@@ -44,6 +51,8 @@ def test_card_agrees_with_the_manifest(kind: type[Seeded]):
         (ResNet50, 25_557_032, 4.09e9),  # torchvision.models.resnet50
         (MobileNetV2, 3_504_872, 0.300e9),  # torchvision.models.mobilenet_v2; Sandler et al. 2018, table 4: 300M
         (BertBase, 109_482_240, 11.17e9),  # Hugging Face bert-base-uncased, with its pooler
+        (Llama1BDecode, 1_100_048_384, 1.046e9),  # TinyLlama 1.1B; the table of tokens is looked up, not multiplied
+        (Llama7BDecode, 7_241_732_096, 7.14e9),  # Mistral 7B v0.1
         (ResNet8, None, 12.5e6),  # Banbury et al. 2021, MLPerf Tiny, table 1
         (KeywordSpotting, None, 2.7e6),
         (Autoencoder, None, 0.264e6),
@@ -90,7 +99,7 @@ def test_bert_samples_are_padded_sequences():
 @every
 def test_golden_outputs_tell_samples_apart(kind: type[Seeded]):
     golden, shapes = kind().golden(), {spec.name: spec.shape for spec in kind().manifest.outputs}
-    assert golden.steps == (3 if kind is LlamaDecode else 1)
+    assert golden.steps == (3 if "decode" in kind.card.name else 1)
     for name, array in golden.outputs.items():
         assert array.shape == (12, *shapes[name][1:])
         assert np.isfinite(array).all()
@@ -106,8 +115,9 @@ def test_a_precision_that_was_never_tried_is_unsupported(kind: type[Seeded]):
         kind().tolerance("int3")
 
 
-def test_both_llamas_share_one_file():
-    prefill, decode = LlamaPrefill().manifest, LlamaDecode().manifest
+@pytest.mark.parametrize("pair", [(LlamaPrefill, LlamaDecode), (Llama1BPrefill, Llama1BDecode)])
+def test_both_llamas_share_one_file(pair: tuple[type[Seeded], type[Seeded]]):
+    prefill, decode = (kind().manifest for kind in pair)
     assert prefill.sha256 == decode.sha256
     assert prefill.tensors == decode.tensors
 
@@ -116,7 +126,7 @@ def test_both_llamas_share_one_file():
 def test_digest_names_the_content(kind: type[Seeded]):
     model = kind().model()
     assert model.digest == kind().model().digest
-    assert len({other().model().digest for other in (*SMALL, *LARGE)}) == 10
+    assert len({other().model().digest for other in (*SMALL, *LARGE)}) == len(SMALL + LARGE)
 
 
 @small
@@ -188,7 +198,7 @@ def test_graph_refers_to_the_manifests_tensors_and_names_no_machine(kind: type[S
     assert [value.name for value in graph.output] == list(kind.outputs)
     assert all(value.type.tensor_type.shape.dim[0].dim_param for value in (*graph.input, *graph.output))
     inline = sum(len(initializer.raw_data) for initializer in graph.initializer)
-    assert inline < 40_000, "weights are not to be committed"
+    assert inline < 50_000, "weights are not to be committed"
 
 
 def entries(initializer) -> dict[str, str]:

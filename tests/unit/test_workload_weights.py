@@ -124,7 +124,7 @@ def test_a_flipped_byte_in_the_cache_is_never_used(position: int, seeded: Manife
 def test_a_generator_that_gives_other_numbers_is_refused(
     seeded: Manifest, graphs: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(generator, "_GAMMA", 12345)
+    monkeypatch.setattr(generator, "GAMMA", 12345)
     with pytest.raises(DamagedWeightsError, match="another SHA-256: restore"):
         weights.materialise(seeded, graphs)
     assert {path.name for path in (cache / seeded.sha256[:16]).iterdir()} == {"lock"}

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from workloads import weights
 from workloads.contract import Model, Unsupported
 
 
+class Recipe:
+    """A network too large to lie in host memory and be copied from there: `place` makes it where it is to run."""
+
+    def __init__(self, net: Callable[[], Any], manifest: weights.Manifest) -> None:
+        self._net, self._manifest = net, manifest
+
+    def place(self, device: Any, dtype: Any) -> Any:
+        """A new module in eval mode on a torch device, its weights drawn there, in `dtype`."""
+        from workloads import drawing
+
+        return drawing.place(drawing.hollow(self._net), self._manifest.tensors, device, dtype)
+
+
 def build(model: Model) -> Any:
-    """The module: inputs in `Model.inputs` order, outputs in theirs, a tuple where there are several."""
+    """The module: inputs in `Model.inputs` order, outputs in theirs, a tuple where there are several.
+
+    For a network with large weights a `Recipe` in its place.
+    """
     import torch
 
     if model.net is None:
         raise Unsupported(f"{model.name} comes as an ONNX file, which torch cannot run")
+    manifest = weights.Manifest.read(model.origin)
+    if manifest.large:
+        return Recipe(model.net, manifest)
     with _uninitialised():
         net = model.net()
-    arrays = weights.load(weights.Manifest.read(model.origin))
+    arrays = weights.load(manifest)
     missing, unexpected = net.load_state_dict({n: torch.from_numpy(a) for n, a in arrays.items()}, strict=False)
     _refuse_unknown(net, missing, unexpected)
     return net.eval().requires_grad_(False)

@@ -1,4 +1,8 @@
-"""matmul and matvec: what the machine itself can compute and read per second, drawn as the roofs of the roofline."""
+"""matmul and matvec: what the machine itself can compute and read per second, drawn as the roofs of the roofline.
+
+The large ones are for accelerators, which the others do not fill: matmul's inputs take longer to reach a GPU than to be
+multiplied there, and matvec's matrix in 16 bits is little more than the last-level cache of the largest.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,8 @@ if TYPE_CHECKING:
 
 ROWS, WIDTH = 1024, 2048
 LONG = 8192
+LARGE_ROWS, LARGE_WIDTH, DEPTH = 256, 4096, 4
+LARGE_LONG = 16_384
 
 
 class MatMul(Seeded):
@@ -69,6 +75,85 @@ class MatVec(Seeded):
         from workloads.generator import uniform
 
         return {"x": uniform(stream, (n, LONG))}
+
+
+class MatMulLarge(Seeded):
+    """A chain of products whose first factor is made on the device from a small input: in a batch of 16 or more, one
+    product has 4096 rows."""
+
+    card = Card(
+        name="matmul-large",
+        task="ceiling: arithmetic",
+        sample_unit="chain of products",
+        flops=34_359_738_368,
+        parameters=17_825_792,
+        weight_bytes=71_303_168,
+        io_bytes=32_768,
+        distinct_inputs=256,
+        bounds=(),
+        quality=None,
+        source=f"({LARGE_ROWS}, {LARGE_WIDTH}) @ ({LARGE_WIDTH}, {LARGE_WIDTH}), {DEPTH} times one after another",
+        role="ceiling_flops",
+    )
+    outputs = ("peaks",)
+    by_default = False
+
+    def net(self) -> Any:
+        return _chain()
+
+    def inputs(self, n: int, stream: str) -> Arrays:
+        from workloads.generator import uniform
+
+        return {"x": uniform(stream, (n, LARGE_WIDTH))}
+
+
+class MatVecLarge(Seeded):
+    """One vector by a matrix that is several times the cache of any device, in 16 bits too."""
+
+    card = Card(
+        name="matvec-large",
+        task="ceiling: memory bandwidth",
+        sample_unit="product",
+        flops=536_870_912,
+        parameters=268_435_456,
+        weight_bytes=1_073_741_824,
+        io_bytes=131_072,
+        distinct_inputs=256,
+        bounds=(),
+        quality=None,
+        source=f"({LARGE_LONG},) @ ({LARGE_LONG}, {LARGE_LONG})",
+        role="ceiling_bytes",
+    )
+    outputs = ("y",)
+    golden_bits = 15
+    by_default = False
+
+    def net(self) -> Any:
+        return _product(LARGE_LONG, lambda y: y)
+
+    def inputs(self, n: int, stream: str) -> Arrays:
+        from workloads.generator import uniform
+
+        return {"x": uniform(stream, (n, LARGE_LONG))}
+
+
+def _chain() -> Any:
+    import torch
+    from torch import nn
+
+    class Chain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rows = nn.Parameter(torch.empty(LARGE_ROWS, LARGE_WIDTH))
+            self.weight = nn.Parameter(torch.empty(LARGE_WIDTH, LARGE_WIDTH))
+
+        def forward(self, x: Any) -> Any:
+            y = x[:, None, :] * self.rows
+            for _ in range(DEPTH):
+                y = y @ self.weight
+            return y.amax(1)
+
+    return scaled(Chain(), 1.0)
 
 
 def _product(width: int, then: Any) -> Any:

@@ -36,6 +36,10 @@ class Size:
 
 
 LLAMA_100M = Size(layers=8, width=1024, heads=16, kv_heads=4, hidden=2816, vocabulary=8192)
+LLAMA_1B = Size(layers=22, width=2048, heads=32, kv_heads=4, hidden=5632, vocabulary=32000)
+"""TinyLlama 1.1B: Zhang et al. 2024, https://arxiv.org/abs/2401.02385, table 1."""
+LLAMA_7B = Size(layers=32, width=4096, heads=32, kv_heads=8, hidden=14336, vocabulary=32000)
+"""Mistral 7B: Jiang et al. 2023, https://arxiv.org/abs/2310.06825, table 1. Its window of 4096 tokens is ours never."""
 
 
 def prefill(size: Size) -> Any:
@@ -123,9 +127,10 @@ def _decoder(size: Size) -> Any:
             self.layers = nn.ModuleList(Layer() for _ in range(size.layers))
             self.norm = Norm()
             self.head = linear(size.width, size.vocabulary)
-            pairs = torch.arange(0, size.head, 2, dtype=torch.float32)
+            # On the CPU even where the parameters have no memory yet: no manifest says what these hold.
+            pairs = torch.arange(0, size.head, 2, dtype=torch.float32, device="cpu")
             self.register_buffer("frequencies", 10000.0 ** (-pairs / size.head), persistent=False)
-            self.register_buffer("steps", torch.arange(size.window), persistent=False)
+            self.register_buffer("steps", torch.arange(size.window, device="cpu"), persistent=False)
 
         def _apply(self, fn: Any, recurse: bool = True) -> Any:
             """Casts leave the frequencies in float32: bfloat16 would turn later positions by whole radians."""

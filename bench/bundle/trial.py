@@ -1,0 +1,86 @@
+"""Runs a bundle's golden samples through an engine, in a fresh worker process, and compares: its hardware may crash."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backends.contract import Backend, Device, Engine
+from bench import parts, supervisor
+from bench.bundle.manifest import Manifest
+from bench.protocol import Effort, Job
+from results import checks
+from results.record import OutputCheck, Placement
+
+EFFORT = Effort(warmup_max_s=0.2, min_duration_s=0.05, min_queries=1, max_duration_s=1.0)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Of one engine on one device: `ok` is None where it could not be tried, and `text` says what came of it."""
+
+    ok: bool | None
+    text: str
+
+
+def engines(told: Manifest, extra: Sequence[str] = (), wanted: Sequence[str] = ()) -> Iterator[tuple[Engine, Device]]:
+    """The engines that start from the bundle's form, with each device here that they can drive; `wanted` by name."""
+    backends = [one.part for one in parts.collect(Backend, extra) if one.part is not None]
+    devices = [device for backend in backends for device in backend.probe().devices if device.runs]
+    for one in parts.collect(Engine, extra):
+        if one.part is None or one.part.form_for(told.precision) != told.form:
+            continue
+        if one.name not in wanted if wanted else not one.part.by_default:
+            continue
+        yield from ((one.part, device) for device in devices if one.part.available(device).state == "present")
+
+
+def run(folder: Path, told: Manifest, engine: Engine, device: Device, extra: Sequence[str] = ()) -> Verdict:
+    """The bundle unpacked in `folder`, on a device that is here."""
+    label = f"{engine.name} on {device.name}"
+    with tempfile.TemporaryDirectory(prefix="accelmark-bundle-") as scratch:
+        outcome = supervisor.run(_job(folder, told, engine, device, extra, Path(scratch) / "samples.i64"))
+    if outcome.status != "ok" or outcome.result is None:
+        why = "; ".join(text for text in (outcome.reason, outcome.remedy) if text)
+        return Verdict(None if outcome.status == "unsupported" else False, f"{label}: {why}")
+    version = outcome.result["versions"].get(engine.name)
+    label = f"{label} ({engine.module or engine.name} {version})" if version else label
+    faults, agreement = _judged(outcome.result["evidence"])
+    return Verdict(not faults, f"{label}: {'; '.join(faults) or agreement}")
+
+
+def _judged(evidence: Mapping[str, Any]) -> tuple[list[str], str]:
+    """What is wrong, and in what words nothing is."""
+    outputs, placed = OutputCheck.model_validate(evidence["outputs"]), Placement.model_validate(evidence["placement"])
+    faults = [] if outputs.finite else ["an output holds NaN or infinity"]
+    faults += checks.output_faults(outputs)
+    if placed.share < 1:
+        faults.append(f"only {placed.share:.0%} of it ran on {placed.device} ({placed.proof})")
+    return (
+        faults,
+        f"{outputs.identity_hits} of {outputs.n} outputs right, worst cosine {outputs.centred_cosine_min:.6f}",
+    )
+
+
+def _job(folder: Path, told: Manifest, engine: Engine, device: Device, extra: Sequence[str], samples: Path) -> Job:
+    """The bundle stands for the workload too: what it says is right is what is asked for."""
+    return Job(
+        workload=told.workload,
+        technique="none",
+        precision=told.precision,
+        batch="1",
+        scenario="single_stream",
+        goal="latency",
+        backend=device.backend,
+        device=device.name,
+        engine=engine.name,
+        effort=EFFORT,
+        seed=0,
+        samples_path=str(samples),
+        model=str(folder),
+        artifact=str(folder),
+        parts=tuple(extra),
+    )
