@@ -33,8 +33,8 @@ Done = Callable[[Values, Optional[BaseException]], None]  # noqa: UP045 - as abo
 class Device:
     """One thing that can be measured. `name` includes the configuration, as two configurations are two devices.
 
-    `runs` is False for a target that is not here and can be compiled for: an engine then gives an `Estimate` in place of
-    a session. `address` maps an engine's name to what that engine calls this device ("CPUExecutionProvider", "cuda:0",
+    `runs` is False for a target that is not here and can be compiled for: an engine then gives an `Estimate` in place
+    of a session. `address` maps an engine's name to what that engine calls this device ("CPUExecutionProvider", "cuda:0",
     "v5e:1x1"); an engine that is not named cannot reach it.
     """
 
@@ -114,8 +114,8 @@ class Facts:
 class Estimate:
     """What a compiler or a simulator says of a model on a device that is not here. None has its reason in `missing`.
 
-    `provenance`: a static model of the hardware predicts ("estimate", without variance), or its arithmetic was simulated
-    ("simulator": its outputs count, its time never does). `source` names the tool and its version, `caveat` is its own
+    `provenance`: a static model of the hardware predicts ("estimate", without variance), or its arithmetic was
+    simulated ("simulator": its outputs count, its time never does). `source` names the tool and its version, `caveat` is its own
     warning. `facts.settings` hold all that the figures depend on, `facts.placement` the share that the device takes.
     `numerics` computes on the host what the device would, from the very same artefact: only its outputs are looked at.
 

@@ -18,7 +18,7 @@ Table = tuple[tuple[str, ...], Rows]
 
 
 def workloads(extra: Sequence[str]) -> Table:
-    columns = ("name", "task", "parameters", "flops", "weights", "bound", "quality")
+    columns = ("name", "measured by default", "task", "parameters", "flops", "weights", "bound", "quality")
     return columns, list(_described(Workload, extra, len(columns), _workload))
 
 
@@ -127,7 +127,7 @@ def _workload(workload: Workload) -> tuple[str, ...]:
     if card.role != "model":
         bounds, quality = "none", f"not ranked: probes the machine's {card.role.removeprefix('ceiling_')} ceiling"
     parameters, flops = si(card.parameters), "not counted" if card.flops is None else si(card.flops)
-    return card.name, card.task, parameters, flops, si(card.weight_bytes, "B"), bounds, quality
+    return card.name, _by_default(workload, "--workload"), card.task, parameters, flops, si(card.weight_bytes, "B"), bounds, quality
 
 
 def _backend(backend: Backend) -> tuple[str, ...]:
@@ -141,13 +141,17 @@ def _devices(extra: Sequence[str]) -> list[Device]:
 
 
 def _engine(devices: Sequence[Device], engine: Engine) -> tuple[str, ...]:
-    default = "yes" if engine.by_default else "no: only when --engine names it"
+    default = _by_default(engine, "--engine")
     reached = reach(engine, devices)
     if not reached.answers:
         return engine.name, default, "absent", reached.reason, reached.remedy
     _, presence = reached.answers[0]
     drives = ", ".join(device.name for device, _ in reached.answers)
     return engine.name, default, presence.state, presence.reason or drives, presence.remedy
+
+
+def _by_default(part: Workload | Engine, option: str) -> str:
+    return "yes" if part.by_default else f"no: only when {option} names it"
 
 
 def _meter(devices: Sequence[Device], meter: Meter) -> tuple[str, ...]:

@@ -35,12 +35,15 @@ AGAIN = "fetch it again, or make it again: accelmark export"
 def pack(folder: Path, manifest: Manifest, target: Path) -> None:
     """Write the bundle whose files lie in `folder`; in one order, and all of it or nothing."""
     part = target.with_name(target.name + ".part")
-    with zipfile.ZipFile(part, "w") as archive:
-        archive.writestr(_entry(MANIFEST), manifest.to_text())
-        for name in sorted(manifest.files):
-            with (folder / name).open("rb") as source, archive.open(_entry(name), "w", force_zip64=True) as sink:
-                shutil.copyfileobj(source, sink, 1 << 20)
-    part.replace(target)
+    try:
+        with zipfile.ZipFile(part, "w") as archive:
+            archive.writestr(_entry(MANIFEST), manifest.to_text())
+            for name in sorted(manifest.files):
+                with (folder / name).open("rb") as source, archive.open(_entry(name), "w", force_zip64=True) as sink:
+                    shutil.copyfileobj(source, sink, 1 << 20)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

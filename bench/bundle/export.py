@@ -24,6 +24,11 @@ from workloads import weights
 from workloads.contract import Arrays, Model, Unsupported, Workload
 
 DEVICE = "device"
+OUR_PACKAGE = "workloads"
+OURS = (
+    "The network was written anew for accelmark, and its weights come from a seed or were trained by accelmark:\n"
+    "network, weights, samples and right answers are under the same licence as accelmark.\n"
+)
 TOOLS = ("numpy", "onnx", "onnxruntime", "ai-edge-litert", "ai-edge-quantizer", "ethos-u-vela", "torch")
 """Packages that make artefacts or try them; the versions of those that are installed are written down."""
 
@@ -128,13 +133,14 @@ def _single(arrays: Arrays) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np
 
 def _legal(workload: Workload, folder: Path) -> None:
     shutil.copyfile(ROOT / "LICENSE", folder / "LICENSE")
+    package = type(workload).__module__.partition(".")[0]
     notice = (
-        f"{workload.card.name}: {workload.card.source}.\n"
-        f"The network was written anew for accelmark, and its weights come from a seed or were trained by accelmark.\n"
-        f"Network, weights, samples and right answers are under the Apache License 2.0, see LICENSE.\n"
-        f"The artefact was made with the tools that manifest.json lists, each under its own licence.\n"
+        f"{workload.card.name}: {workload.card.source}.\n",
+        OURS if package == OUR_PACKAGE else f"It comes from the package {package}, whose author knows its licence.\n",
+        "accelmark is under the Apache License 2.0, see LICENSE.\n",
+        "The artefact was made with the tools that manifest.json lists, each under its own licence.\n",
     )
-    (folder / "NOTICE").write_text(notice, encoding="utf-8")
+    (folder / "NOTICE").write_text("".join(notice), encoding="utf-8")
 
 
 def _tools() -> dict[str, str]:

@@ -80,7 +80,7 @@ class Manifest:
     def from_text(cls, text: str, where: Path) -> Manifest:
         """Raises BundleError for what is no manifest of this format."""
         try:
-            values = json.loads(text)
+            values = json.loads(text, parse_constant=_refuse)
             if values["format"] != FORMAT:
                 raise BundleError(f"{where}: a bundle of format {values['format']}, and this checkout reads {FORMAT}")
             return cls(**_converted(values))
@@ -115,6 +115,10 @@ def _converted(values: Mapping[str, Any]) -> dict[str, Any]:
     files = {str(name): Content(str(one["sha256"]), int(one["bytes"])) for name, one in values["files"].items()}
     told = {"card": Card(**card), "tolerance": Tolerance(**values["tolerance"]), "files": files, **specs}
     return {**values, **told, "steps": int(values["steps"])}
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no number to compare with")
 
 
 def _spec(name: str, dtype: str, shape: list[int | None]) -> TensorSpec:

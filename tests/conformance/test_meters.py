@@ -12,15 +12,15 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from backends._host import Host
 from backends.contract import Backend, Device, Meter, Unsupported
 from backends.meters.apex import ApexMeter
 from backends.meters.csv import CsvMeter
-from backends.meters.hwmon import HwmonEnergyMeter, HwmonMeter
+from backends.meters.hwmon import GaudiMeter, HwmonEnergyMeter, HwmonMeter
 from backends.meters.neuron import NeuronMeter
 from backends.meters.nvml import NvmlInstantMeter, NvmlMeter, NvmlUsageMeter
 from backends.meters.rapl import RaplMeter
 from bench import parts
+from tests.conformance.test_probes import machine
 from tests.fakes import fake_meters
 from tests.fakes.fake_meters import DEVICE, GPU, compile_nvml, installed_nvml
 
@@ -35,10 +35,14 @@ FILES = {
     "sys/class/hwmon/hwmon0/name": "ina226",
     "sys/class/hwmon/hwmon0/power1_input": "12000000",
     "sys/class/hwmon/hwmon0/energy1_input": "5000000",
+    "sys/bus/pci/devices/0000:33:00.0/vendor": "0x1da3",
+    "sys/class/hwmon/hwmon1/device": "-> ../../../0000:33:00.0",
+    "sys/class/hwmon/hwmon1/power1_input": "90000000",
     "sys/class/apex/apex_0/temp": "48550",
     "sys/devices/virtual/neuron_device/neuron0/stats/power/utilization": "POWER_STATUS_VALID,1781370720,1.5,3.5,2.0",
 }
 CARD = Device("edgetpu", "Coral Edge TPU (PCIe)", {})
+GAUDI = Device("gaudi", "Intel Gaudi 2", {})
 CHIP = Device("inferentia", "AWS Inferentia2", {})
 
 
@@ -95,6 +99,7 @@ SETUPS = {
     "rapl": (RaplMeter, CPU),
     "hwmon": (HwmonMeter, CPU),
     "hwmon-energy": (HwmonEnergyMeter, CPU),
+    "hwmon-gaudi": (GaudiMeter, GAUDI),
     "apex": (ApexMeter, CARD),
     "neuron": (NeuronMeter, CHIP),
 }
@@ -107,11 +112,8 @@ def ready(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Mete
     """A meter and a device that it reads, on a machine made up for it."""
     name = request.param
     if name in SETUPS:
-        for path, text in FILES.items():
-            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / path).write_text(text + "\n")
         kind, device = SETUPS[name]
-        yield kind(Host(tmp_path)), device
+        yield kind(machine(tmp_path, FILES)), device
     elif name in NVIDIA:
         with installed_nvml(request.getfixturevalue("library"), tmp_path):
             yield NVIDIA[name](), GPU

@@ -23,16 +23,6 @@ CAUGHT_BY = {
     "fake-misplaced": "test_placement_is_proved",
 }
 TESTS = {*CAUGHT_BY.values(), "test_outputs_outlive_the_next_runs", "test_deterministic"}
-RUN = """
-import sys, pytest
-
-class Package:
-    def pytest_configure(self, config):
-        config.option.parts = [sys.argv[1]]
-
-sys.path[:0] = [".", sys.argv[2]]
-sys.exit(pytest.main([f"tests/conformance/{sys.argv[3]}", *sys.argv[4:]], plugins=[Package()]))
-"""
 ENGINE = """
 from tests.fakes.fake_engines import FakeMisplaced
 
@@ -112,9 +102,10 @@ def run(package: str, path: Path, chosen: str) -> tuple[set[Outcome], str]:
 
 def call(package: str, path: Path, file: str, *arguments: str, **environment: str) -> str:
     """All that a run of one file of the suite says, for a package of parts that lies in `path`."""
-    command = [sys.executable, "-c", RUN, package, str(path), file, *arguments]
+    command = [sys.executable, "-m", "pytest", f"tests/conformance/{file}", "--parts", package, *arguments]
     command += ["-rA", "--tb=short", "-p", "no:cacheprovider"]
-    environment = {**{name: value for name, value in os.environ.items() if name != "CI"}, **environment}
+    kept = {name: value for name, value in os.environ.items() if name not in ("CI", "PYTEST_ADDOPTS")}
+    environment = {**kept, "PYTHONPATH": str(path), **environment}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     return done.stdout + done.stderr
 

@@ -113,7 +113,7 @@ def as_compiled(data: bytes, left: int = 0) -> bytes:
     import numpy as np
     from ai_edge_litert import schema_py_generated as schema
 
-    from workloads.forms._tflite_file import packed, unpacked
+    from workloads.forms._tflite.file import packed, unpacked
 
     model = unpacked(schema, data)
     graph = model.subgraphs[0]

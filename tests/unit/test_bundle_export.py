@@ -11,6 +11,7 @@ import pytest
 
 from backends.contract import Backend, Device, Engine, Presence
 from bench import parts
+from bench.bundle import export as exporting
 from bench.bundle import trial
 from bench.bundle.aim import Aim, aim
 from bench.bundle.export import export
@@ -203,3 +204,16 @@ def test_what_does_not_fit_a_device_is_not_exported_for_it(tmp_path: Path) -> No
 def test_what_has_no_tolerance_is_not_exported(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"cannot be exported in int4: .* no tolerance"):
         export("digits-small", Aim("onnx", "onnx", "int4"), tmp_path)
+
+
+def test_somebody_elses_workload_is_not_given_away(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What is ours says so; of another's nothing is promised."""
+    workload, notices = parts.find(Workload, "digits-small"), []
+    for package in ("workloads.models.digits", "elsewhere.models"):
+        monkeypatch.setattr(type(workload), "__module__", package)
+        exporting._legal(workload, tmp_path)
+        notices.append((tmp_path / "NOTICE").read_text())
+    assert "written anew for accelmark" in notices[0]
+    assert "written anew for accelmark" not in notices[1]
+    assert "It comes from the package elsewhere" in notices[1]
+    assert "Apache License" in (tmp_path / "LICENSE").read_text()

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from bench import parts, queries
 from workloads.contract import Model, TensorSpec, Unsupported, Workload
 from workloads.forms import jax as form
-from workloads.forms._onnxjax import graph
-from workloads.forms._onnxjax.operators import OPERATORS, Maths, narrow
+from workloads.forms._jax import graph
+from workloads.forms._jax.operators import OPERATORS, Maths, narrow
 
 tpu = pytest.mark.tpu
 COMMITTED = sorted(one.part.card.name for one in parts.collect(Workload) if one.part and one.part.by_default)

@@ -15,7 +15,7 @@ from bench import parts
 from tests.fakes import fake_edgetpu
 from workloads.contract import Model, Samples, Unsupported, Workload
 from workloads.forms import tflite_int8
-from workloads.forms._tflite_file import unpacked
+from workloads.forms._tflite.file import unpacked
 
 pytestmark = pytest.mark.edge
 

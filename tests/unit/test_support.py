@@ -15,7 +15,7 @@ WORDS = st.text(st.characters(codec="utf-8"), max_size=20)
 ROWS = st.builds(
     Row,
     backend=st.sampled_from(["cpu", "tpu"]),
-    engine=st.text(st.characters(codec="utf-8"), min_size=1, max_size=20),
+    engine=st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=20),
     level=st.sampled_from(list(LEVELS)),
     suite=WORDS,
     on=WORDS,

@@ -18,6 +18,7 @@ from workloads.models.llama import (
     Llama1BDecode,
     Llama1BPrefill,
     Llama7BDecode,
+    Llama7BPrefill,
     LlamaDecode,
     LlamaPrefill,
 )
@@ -27,7 +28,7 @@ from workloads.models.resnet50 import ResNet50
 from workloads.seeded import Seeded
 
 SMALL = (Autoencoder, KeywordSpotting, ResNet8, MobileNetV2)
-DECODERS = (LlamaPrefill, LlamaDecode, Llama1BPrefill, Llama1BDecode, Llama7BDecode)
+DECODERS = (LlamaPrefill, LlamaDecode, Llama1BPrefill, Llama1BDecode, Llama7BPrefill, Llama7BDecode)
 LARGE = (BertBase, MatMul, MatVec, ResNet50, *DECODERS)
 every = pytest.mark.parametrize("kind", [*SMALL, *LARGE], ids=lambda kind: kind.card.name)
 small = pytest.mark.parametrize("kind", SMALL, ids=lambda kind: kind.card.name)
@@ -115,7 +116,7 @@ def test_a_precision_that_was_never_tried_is_unsupported(kind: type[Seeded]):
         kind().tolerance("int3")
 
 
-@pytest.mark.parametrize("pair", [(LlamaPrefill, LlamaDecode), (Llama1BPrefill, Llama1BDecode)])
+@pytest.mark.parametrize("pair", [DECODERS[:2], DECODERS[2:4], DECODERS[4:]])
 def test_both_llamas_share_one_file(pair: tuple[type[Seeded], type[Seeded]]):
     prefill, decode = (kind().manifest for kind in pair)
     assert prefill.sha256 == decode.sha256

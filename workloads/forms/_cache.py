@@ -6,16 +6,21 @@ import fcntl
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from workloads.contract import Model
 from workloads.weights import cache_root
+
+if TYPE_CHECKING:
+    from workloads.contract import Arrays
 
 
 def cached(model: Model, form: str, key: Sequence[object], file: str, make: Callable[[Path], None]) -> Path:
     """`file` of `model` in `form`, made anew unless one of the same digest and `key` is there, and whole or not at all.
 
-    `make` writes to the path that it is given. Of two processes one makes and the other waits; one that is killed
-    leaves a part file, which the next overwrites.
+    `make` writes to the path that it is given, and what else belongs to the file beside it. `key` has all else that
+    the file depends on: the versions of the lowering and of its tools, the content of what it starts from. Of two
+    processes one makes and the other waits; one that is killed leaves a part file, which the next overwrites.
     """
     name = hashlib.sha256(repr((model.digest, form, *key)).encode()).hexdigest()[:16]
     home = cache_root() / form / name
@@ -29,3 +34,11 @@ def cached(model: Model, form: str, key: Sequence[object], file: str, make: Call
             make(part := path.with_name(f"part-{file}"))
             part.replace(path)
     return path
+
+
+def digest_of(arrays: Arrays) -> str:
+    """SHA-256 of samples, for the key of what was calibrated with them."""
+    digest = hashlib.sha256()
+    for array in arrays.values():
+        digest.update(array.tobytes())
+    return digest.hexdigest()

@@ -8,39 +8,63 @@ of fp16 become its largest number; infinity stays.
 
 from __future__ import annotations
 
-from functools import partial
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from workloads.contract import Model, Unsupported
-from workloads.forms._cast_file import Weights, cached
+from workloads.forms._cache import cached
+from workloads.forms._packages import installed
+from workloads.weights import FILE_NAME, aligned
 
 if TYPE_CHECKING:
     from workloads.contract import Array
 
-REVISION = 1
-"""Of this lowering: another one makes other files."""
+VERSION = 1
+"""Goes up with every change of what is written, as files are kept between runs."""
 BF16_OPSET = 22
 """The first one that defines convolution, pooling and trigonometry in bfloat16."""
 INLINE_BYTES = 1024
 """As the onnx package has it: size_threshold of convert_model_to_external_data."""
-REMEDY = "pip install -e '.[model]' -c constraints.txt"
 
 
-def narrow(model: Model, kind: str) -> Path:
-    """The file of `model` in `kind`, "float16" or "bfloat16", made once; raises Unsupported."""
-    try:
-        import onnx
-    except ModuleNotFoundError as error:
-        raise Unsupported(f"casting {model.name} to {kind} needs the package {error.name}: {REMEDY}") from error
+class Weights:
+    """The open file of weights beside a graph; tensors of equal content lie in it once."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._end = 0
+        self._places: dict[str, dict[str, str]] = {}
+
+    def add(self, array: Array) -> Mapping[str, str]:
+        """Where the array lies, as ONNX's external data says it."""
+        content = array.reshape(-1).view("u1").data
+        digest = hashlib.sha256(content).hexdigest()
+        if digest not in self._places:
+            offset = aligned(self._end, len(content))
+            self._file.write(bytes(offset - self._end))
+            self._file.write(content)
+            self._end = offset + len(content)
+            self._places[digest] = {"location": FILE_NAME, "offset": str(offset), "length": str(len(content))}
+        return self._places[digest]
+
+
+def narrow(model: Model, form: str, kind: str) -> Path:
+    """The file of `model` in `kind`, "float16" or "bfloat16", its weights beside it; raises Unsupported."""
+    tools = installed(form, "model", "onnx")
     source = Path(model.form("onnx"))
-    name = f"{model.name}_{'fp16' if kind == 'float16' else 'bf16'}"
-    key = (model.digest, kind, REVISION, onnx.__version__)
-    return cached(name, key, partial(_converted, source, kind))
+
+    def make(part: Path) -> None:
+        with part.with_name(FILE_NAME).open("wb") as file:
+            graph = _converted(source, kind, Weights(file))
+        part.write_bytes(graph)
+
+    return cached(model, form, (VERSION, *tools), f"{model.name}.onnx", make)
 
 
 def _converted(source: Path, kind: str, weights: Weights) -> bytes:
-    """The bytes of the new file, whose weights go to `weights`."""
+    """The bytes of the new graph, whose weights go to `weights`."""
     import onnx
 
     proto = onnx.load(source, load_external_data=False)

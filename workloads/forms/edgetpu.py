@@ -13,8 +13,9 @@ from pathlib import Path
 
 from workloads.contract import Model, Unsupported
 from workloads.forms._cache import cached
-from workloads.forms._tflite_file import packed, unpacked
-from workloads.forms._tflite_tools import installed
+from workloads.forms._packages import installed
+from workloads.forms._tflite.file import packed, unpacked
+from workloads.weights import sha256_of
 
 VERSION = 1
 """Goes up with every change of what is handed to the compiler, as files are kept between runs."""
@@ -29,9 +30,9 @@ def build(model: Model) -> Path:
     """The path of the compiled file in the cache; raises Unsupported without the compiler, or where it refuses."""
     if shutil.which(COMPILER) is None:
         raise Unsupported(f"{COMPILER} is not on PATH: {REMEDY}")
-    tools = installed("edgetpu", "ai-edge-litert", "flatbuffers")
+    tools = installed("edgetpu", "edgetpu", "ai-edge-litert", "flatbuffers")
     source: Path = model.form("tflite_int8")
-    key = (VERSION, source.parent.name, _run("--version"), *tools)
+    key = (VERSION, sha256_of(source), _run("--version"), *tools)
 
     def make(part: Path) -> None:
         fixed = part.with_name("fixed.tflite")

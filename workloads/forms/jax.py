@@ -12,7 +12,7 @@ from workloads.contract import Model, TensorSpec, Unsupported
 
 if TYPE_CHECKING:
     from workloads.contract import Array
-    from workloads.forms._onnxjax.graph import Graph
+    from workloads.forms._jax.graph import Graph
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 INPUTS = ("float32", "int32", "int64", "bool", "int8", "uint8")
@@ -76,7 +76,7 @@ class JaxForm:
 
 def build(model: Model) -> JaxForm:
     """The function of `model`'s ONNX graph; Unsupported for an operator or attribute that it lacks, naming it."""
-    from workloads.forms._onnxjax import graph
+    from workloads.forms._jax import graph
 
     if other := next((spec for spec in (*model.inputs, *model.outputs) if spec.dtype not in INPUTS), None):
         raise Unsupported(f"{other.name} is {other.dtype}, and form jax takes {', '.join(INPUTS)}")

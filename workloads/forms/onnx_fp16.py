@@ -10,4 +10,4 @@ from workloads.forms._cast import narrow
 
 def build(model: Model) -> Path:
     """The path of an .onnx file whose inputs and outputs are those of the form "onnx", fp32 ones included."""
-    return narrow(model, "float16")
+    return narrow(model, "onnx_fp16", "float16")

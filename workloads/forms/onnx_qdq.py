@@ -10,7 +10,6 @@ of no use behind a ReLU.
 
 from __future__ import annotations
 
-import importlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,7 +17,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from workloads.contract import Model, Unsupported
-from workloads.forms._cache import cached
+from workloads.forms._cache import cached, digest_of
+from workloads.forms._packages import installed
+from workloads.forms._source import whole
 
 if TYPE_CHECKING:
     from workloads.contract import Array, Arrays
@@ -26,28 +27,25 @@ if TYPE_CHECKING:
 VERSION = 1
 """Goes up with every change of what is written, as files are kept between runs."""
 SAMPLES = 64
-"""How many samples calibrate, as many as for `tflite_int8`."""
-PACKAGES = ("onnx", "onnxruntime")
+"""How many samples calibrate."""
 LEFT = {"LayerNormalization"}
 """Stays in floating point: CPUs have no integer kernel for it, and Qualcomm's HTP refuses what the quantizer makes."""
-PROTOBUF_MAX_BYTES = 2**31 - 1
-"""The largest message that protobuf reads (protobuf.dev, "Proto Limits")."""
 PREPARED = ("onnx.quant.pre_process", "onnxruntime.quant")
 """Metadata by which the quantizer knows that its advice, to fold BatchNormalization first, was followed."""
 
 
 def build(model: Model) -> Path:
     """The path of the .onnx file, its weights within, in the cache."""
-    versions = [_version(name) for name in PACKAGES]
-    calibration, rows = model.calibration, model.inputs[0].shape[0] or 1
-    if calibration is None:
+    tools = [*installed("onnx_qdq", "model", "onnx"), _runtime()]
+    rows = model.inputs[0].shape[0] or 1
+    if model.calibration is None:
         raise Unsupported(f"{model.name} cannot be quantised to int8: nobody gave samples to calibrate with")
-    path = Path(model.form("onnx"))
+    path, inputs = Path(model.form("onnx")), model.calibration(max(SAMPLES, rows)).inputs
 
     def make(to: Path) -> None:
-        quantise(path, to, calibration(SAMPLES).inputs, rows)
+        quantise(path, to, inputs, rows)
 
-    return cached(model, "onnx_qdq", (VERSION, SAMPLES, *versions), f"{model.name}.onnx", make)
+    return cached(model, "onnx_qdq", (VERSION, digest_of(inputs), *tools), f"{model.name}.onnx", make)
 
 
 def quantise(path: Path, to: Path, inputs: Arrays, rows: int = 1) -> None:
@@ -73,9 +71,7 @@ def prepared(path: Path) -> Any:
     import onnx
     import onnxruntime
 
-    proto = onnx.load(path)
-    if proto.ByteSize() > PROTOBUF_MAX_BYTES:
-        raise Unsupported(f"{path.stem} cannot be quantised to int8: it is over 2 GB, which no single file holds")
+    proto = whole(path, "onnx_qdq")
     fold_batch_normalization(proto.graph)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -148,9 +144,10 @@ def _batches(inputs: Arrays, rows: int) -> Iterator[dict[str, Array]]:
         yield {name: array[start : start + rows] for name, array in inputs.items()}
 
 
-def _version(name: str) -> str:
-    """Raises Unsupported where the package is missing."""
+def _runtime() -> str:
+    """Which ONNX Runtime it is; several distributions bring that module. Raises Unsupported where none does."""
     try:
-        return f"{name} {importlib.import_module(name).__version__}"
+        import onnxruntime
     except ModuleNotFoundError as error:
-        raise Unsupported(f"form onnx_qdq needs the package {name}: pip install {name}") from error
+        raise Unsupported(f"form onnx_qdq needs the package {error.name}: pip install onnxruntime") from error
+    return f"onnxruntime {onnxruntime.__version__}"

@@ -10,13 +10,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from workloads.contract import Model, Unsupported
-from workloads.forms import _tflite_layers as layers
-from workloads.forms import _tflite_plain as plain
 from workloads.forms._cache import cached
-from workloads.forms._tflite_file import TfliteFile
-from workloads.forms._tflite_graph import Node, read
-from workloads.forms._tflite_lowering import Lowering
-from workloads.forms._tflite_tools import installed
+from workloads.forms._packages import installed
+from workloads.forms._tflite import layers, plain
+from workloads.forms._tflite.file import TfliteFile
+from workloads.forms._tflite.graph import Node, read
+from workloads.forms._tflite.lowering import Lowering
 
 VERSION = 4
 """Goes up with every change of what is written, as files are kept between runs."""
@@ -52,7 +51,7 @@ LOWERINGS: Mapping[str, Callable[[Lowering, Node], None]] = {
 
 def build(model: Model) -> Path:
     """The path of the .tflite file in the cache; raises Unsupported naming the operator that cannot be lowered."""
-    tools = installed("tflite", "onnx", "ai-edge-litert", "flatbuffers")
+    tools = installed("tflite", "edgetpu", "onnx", "ai-edge-litert", "flatbuffers")
     path: Path = model.form("onnx")
 
     def make(part: Path) -> None:

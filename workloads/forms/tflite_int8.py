@@ -8,7 +8,6 @@ calibration samples reach. The quantizer's own default, a moving average of thos
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import types
 import warnings
@@ -19,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workloads.contract import Model, Unsupported
-from workloads.forms._cache import cached
-from workloads.forms._tflite_bias import corrected
-from workloads.forms._tflite_file import SIGNATURE
-from workloads.forms._tflite_lowering import MARK, NHWC
-from workloads.forms._tflite_tools import installed
+from workloads.forms._cache import cached, digest_of
+from workloads.forms._packages import installed
+from workloads.forms._tflite.bias import corrected
+from workloads.forms._tflite.file import SIGNATURE
+from workloads.forms._tflite.lowering import MARK, NHWC
+from workloads.weights import sha256_of
 
 if TYPE_CHECKING:
     from workloads.contract import Arrays, Samples
@@ -40,17 +40,16 @@ FLOATS = ("FLOAT32", "FLOAT16", "FLOAT64")
 
 def build(model: Model) -> Path:
     """The path of the .tflite file in the cache; raises Unsupported where a tensor would stay a float."""
-    tools = installed("tflite_int8", "ai-edge-quantizer", "ai-edge-litert", "flatbuffers")
+    tools = installed("tflite_int8", "edgetpu", "ai-edge-quantizer", "ai-edge-litert", "flatbuffers")
     fp32: Path = model.form("tflite")
     if model.calibration is None:
         raise Unsupported(f"{model.name} cannot be quantised: nobody gave samples to calibrate with")
     inputs = _calibrating(model.calibration)
-    content = hashlib.sha256(b"".join(array.tobytes() for array in inputs.values())).hexdigest()
 
     def make(part: Path) -> None:
         part.write_bytes(quantised(model.name, fp32, inputs))
 
-    return cached(model, "tflite_int8", (VERSION, fp32.parent.name, content, *tools), "int8.tflite", make)
+    return cached(model, "tflite_int8", (VERSION, sha256_of(fp32), digest_of(inputs), *tools), "int8.tflite", make)
 
 
 def _calibrating(calibration: Callable[[int], Samples]) -> Arrays:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from workloads.contract import Unsupported
-from workloads.forms._onnxjax.operators import Maths, operator, require, whole
+from workloads.forms._jax.operators import Maths, operator, require, whole
 
 Reduce = Callable[[Maths, Any, Any, bool], Any]
 

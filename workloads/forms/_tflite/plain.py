@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from workloads.contract import Unsupported
-from workloads.forms._tflite_graph import Node
-from workloads.forms._tflite_lowering import NHWC, Lowering
+from workloads.forms._tflite.graph import Node
+from workloads.forms._tflite.lowering import NHWC, Lowering
 
 UNARY = {
     "Relu": "RELU", "Tanh": "TANH", "Sigmoid": "LOGISTIC", "Sqrt": "SQRT", "Cos": "COS", "Sin": "SIN", "Exp": "EXP",

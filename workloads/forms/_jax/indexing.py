@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from workloads.contract import Unsupported
-from workloads.forms._onnxjax.operators import Maths, operator
+from workloads.forms._jax.operators import Maths, operator
 
 WRITE = {"none": "set", "add": "add", "mul": "multiply", "max": "max", "min": "min"}
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from workloads.contract import Array, Unsupported
+from workloads.forms._source import check_opset, whole
 
 SIZES = (1, 2)
 ACTIVATIONS = {"Relu": "RELU", "Clip": "RELU6"}
@@ -70,9 +71,8 @@ class _Walk:
 
 def read(path: Path) -> Graph:
     """The graph in `path`, simplified; raises Unsupported for operators and shapes that nobody could lower."""
-    import onnx
-
-    proto = onnx.load(path)
+    proto = whole(path, "tflite")
+    check_opset(proto)
     walks = [_walk(proto, size) for size in SIZES]
     graph = _merged(proto.graph, *walks)
     for simplify in (_fold_identity, _fold_batch_normalization, _fold_pad, _fuse_activations):

@@ -11,16 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workloads.contract import Unsupported
-from workloads.forms._onnxjax import elementwise, indexing, layers, reductions, shaping  # noqa: F401 - fill the table
-from workloads.forms._onnxjax.operators import OPERATORS, Operator, place
+from workloads.forms._jax import elementwise, indexing, layers, reductions, shaping  # noqa: F401 - fill the table
+from workloads.forms._jax.operators import OPERATORS, Operator, place
+from workloads.forms._source import DOMAINS, check_opset
 
 if TYPE_CHECKING:
     from workloads.contract import Array
 
-OPSETS = range(13, 29)
-"""Versions of ONNX' operator set. Before 13, Softmax means something else; of 28, the newest in November 2026, every
-official test case passes or is refused."""
-DOMAINS = ("", "ai.onnx")
 PARAMETER_MIN = 257
 """Elements from which on floats are an argument of the function and no constant in it: every argument of a call costs
 time (130 µs for 300 of them, jax 0.10.2 on a CPU), and large constants in a program cost memory twice."""
@@ -70,7 +67,7 @@ def read(path: Path) -> Graph:
     import onnx
 
     proto = onnx.load(path, load_external_data=False)
-    _check_opset(proto)
+    check_opset(proto)
     graph, reader = proto.graph, _Reader(path.parent)
     if graph.sparse_initializer:
         raise Unsupported(f"tensor {graph.sparse_initializer[0].values.name} is sparse")
@@ -97,7 +94,7 @@ class _Reader:
         kind = f"{node.domain}.{node.op_type}" if node.domain not in DOMAINS else node.op_type
         name = node.name or (node.output[0] if node.output else "without a name")
         if kind not in OPERATORS:
-            raise Unsupported(f"operator {kind} ({name}) has no counterpart in JAX here: workloads/forms/_onnxjax")
+            raise Unsupported(f"operator {kind} ({name}) has no counterpart in JAX here: workloads/forms/_jax")
         attributes = {one.name: self._attribute(one) for one in node.attribute}
         outputs = tuple(node.output)
         while outputs and not outputs[-1]:
@@ -150,13 +147,6 @@ class _Reader:
         if location not in self._files:
             self._files[location] = np.memmap(self._folder / path, np.uint8, mode="r")
         return self._files[location]
-
-
-def _check_opset(proto: Any) -> None:
-    version = next((one.version for one in proto.opset_import if one.domain in DOMAINS), 0)
-    if version not in OPSETS:
-        known = f"{OPSETS[0]} to {OPSETS[-1]}"
-        raise Unsupported(f"opset {version} is none of {known}: convert it with onnx.version_converter")
 
 
 def _is_constant(node: Any) -> bool:

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ import pytest
 from bench import parts
 from workloads.contract import Model, Samples, TensorSpec, Unsupported, Workload
 from workloads.forms import onnx_qdq
-from workloads.forms._cache import cached
 
 onnx = pytest.importorskip("onnx")
 Arrays = Mapping[str, np.ndarray]
@@ -99,28 +99,32 @@ def test_it_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (other != path, other.read_text()) == (True, "anew")
 
 
-def test_a_failure_leaves_nothing_behind(cache: Path) -> None:
-    model = parts.find(Workload, "kws").model()
-
-    def fail(to: Path) -> None:
-        to.write_text("half a fi")
-        raise RuntimeError("killed")
-
-    with pytest.raises(RuntimeError):
-        cached(model, "x", (), "x.bin", fail)
-    assert cached(model, "x", (), "x.bin", lambda to: to.write_text("whole") and None).read_text() == "whole"
-
-
 def test_without_samples_it_says_so() -> None:
     with pytest.raises(Unsupported, match="kws cannot be quantised to int8: nobody gave samples"):
         parts.find(Workload, "kws").model().form("onnx_qdq")
 
 
-@pytest.mark.parametrize("package", onnx_qdq.PACKAGES)
-def test_without_its_packages_it_says_so(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(Unsupported, match=f"needs the package {package}"):
+def test_without_its_packages_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched, pytest.raises(Unsupported, match="needs the package onnxruntime: pip"):
+        patched.setitem(sys.modules, "onnxruntime", None)
         parts.find(Workload, "kws").calibrated().form("onnx_qdq")
+    monkeypatch.setattr(metadata, "version", _raise_not_found)
+    with pytest.raises(Unsupported, match=r"needs the package onnx: pip install -e '\.\[model\]'"):
+        parts.find(Workload, "kws").calibrated().form("onnx_qdq")
+
+
+def _raise_not_found(name: str) -> str:
+    raise metadata.PackageNotFoundError(name)
+
+
+def test_other_samples_make_another_file() -> None:
+    workload = parts.find(Workload, "digits-small")
+    model = workload.model()
+    paths = [
+        replace(model, calibration=lambda n, seed=seed: workload.samples("calibration", n, seed)).form("onnx_qdq")
+        for seed in (0, 1)
+    ]
+    assert paths[0] != paths[1]
 
 
 @pytest.mark.parametrize("name", ["autoencoder", "kws"])

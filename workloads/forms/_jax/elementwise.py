@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from workloads.contract import Unsupported
-from workloads.forms._onnxjax.operators import Maths, is_known, operator
+from workloads.forms._jax.operators import Maths, is_known, operator
 
 LIKE_NUMPY = {
     "Abs": "abs", "Acos": "arccos", "Acosh": "arccosh", "Add": "add", "And": "logical_and", "Asin": "arcsin",

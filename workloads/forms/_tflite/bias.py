@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workloads.forms._tflite_file import SIGNATURE, packed, unpacked
+from workloads.forms._tflite.file import SIGNATURE, packed, unpacked
 
 if TYPE_CHECKING:
     from workloads.contract import Array

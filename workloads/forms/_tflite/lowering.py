@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from workloads.contract import Array, Unsupported
-from workloads.forms._tflite_file import TfliteFile
-from workloads.forms._tflite_graph import Graph, Node
+from workloads.forms._tflite.file import TfliteFile
+from workloads.forms._tflite.graph import Graph, Node
 
 NHWC = (0, 2, 3, 1)
 """Axes of an NCHW array in the order of NHWC."""

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from workloads.contract import Array, Unsupported
-from workloads.forms._tflite_graph import Node, clip_bounds
-from workloads.forms._tflite_lowering import NHWC, Lowering
+from workloads.forms._tflite.graph import Node, clip_bounds
+from workloads.forms._tflite.lowering import NHWC, Lowering
 
 CLIPS = {(0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1", (0.0, 1.0): "RELU_0_TO_1", (0.0, np.inf): "RELU"}
 
