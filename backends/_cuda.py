@@ -14,6 +14,10 @@ VERSION = "proc/driver/nvidia/version"
 DRIVERS = {11: 450, 12: 525, 13: 580}
 """The oldest driver that runs a CUDA release, by its major number (docs.nvidia.com/deploy/cuda-compatibility,
 "Minor Version Compatibility")."""
+AMPERE = (8, 0)
+"""The first compute capability whose matrix units take TF32 and bfloat16 (CUDA C++ programming guide)."""
+OVERLAP = 2
+"""Runs under way at once for throughput: one moves its data while the other computes."""
 RUNTIME = re.compile(r"(?:nvidia-cuda-runtime(?:-cu\d+)?|cuda-toolkit)\b[^;]*==\s*(\d+)")
 
 
@@ -42,6 +46,13 @@ def too_old(package: str, cuda: int | None, host: Host = HOST) -> Presence | Non
         f"{package} is built for CUDA {cuda}, which needs NVIDIA's driver {oldest} or later, and {version} is loaded"
     )
     return Presence("broken", reason, f"update the driver, or install a {package} for an older CUDA")
+
+
+def check_capability(capability: tuple[int, int], precision: str) -> None:
+    """Raises Unsupported for a precision that a GPU of this compute capability would compute in another."""
+    if precision in ("tf32", "bf16") and capability < AMPERE:
+        major, minor = capability
+        raise Unsupported(f"a GPU of compute capability {major}.{minor} has no {precision}: that came with 8.0")
 
 
 def ordinal(address: str, begun: bool, environ: MutableMapping[str, str] = os.environ) -> int:

@@ -143,7 +143,7 @@ def settle(host: Host, name: str, targets: Sequence[str], seen: Sighting) -> Pre
 
 def no_targets(name: str, targets: Sequence[str]) -> Presence:
     """The answer of a backend that has no targets of its own to one that it was given."""
-    return Presence("absent", f"{name} knows no target {', '.join(targets)}", f"leave --target out for {name}")
+    return Presence("no_such_target", f"{name} knows no target {', '.join(targets)}", f"leave --target out for {name}")
 
 
 def distinct(devices: Iterable[Device]) -> tuple[Device, ...]:

@@ -34,8 +34,8 @@ class Device:
     """One thing that can be measured. `name` includes the configuration, as two configurations are two devices.
 
     `runs` is False for a target that is not here and can be compiled for: an engine then gives an `Estimate` in place
-    of a session. `address` maps an engine's name to what that engine calls this device ("CPUExecutionProvider", "cuda:0",
-    "v5e:1x1"); an engine that is not named cannot reach it.
+    of a session. `address` maps an engine's name to what that engine calls this device ("CPUExecutionProvider",
+    "cuda:0", "v5e:1x1"); an engine that is not named cannot reach it.
     """
 
     backend: str
@@ -48,11 +48,11 @@ class Device:
 class Presence:
     """Whether something can be used here, and if not, why and what to do about it.
 
-    `absent`: not there, which is no fault. `no_permission` and `broken`: there, and cannot be used, which is one. Of an
-    absent kind of hardware `devices` may still be compiled for: then none of them `runs`.
+    `absent`: not there, which is no fault. `no_permission` and `broken`: there, and cannot be used, which is one.
+    `no_such_target`: what was asked for can be meant nowhere, so the asking is at fault. Of an absent kind of hardware `devices` may still be compiled for: then none of them `runs`.
     """
 
-    state: Literal["present", "absent", "no_permission", "broken"]
+    state: Literal["present", "absent", "no_permission", "broken", "no_such_target"]
     reason: str = ""
     remedy: str = ""
     devices: tuple[Device, ...] = ()
@@ -115,9 +115,10 @@ class Estimate:
     """What a compiler or a simulator says of a model on a device that is not here. None has its reason in `missing`.
 
     `provenance`: a static model of the hardware predicts ("estimate", without variance), or its arithmetic was
-    simulated ("simulator": its outputs count, its time never does). `source` names the tool and its version, `caveat` is its own
-    warning. `facts.settings` hold all that the figures depend on, `facts.placement` the share that the device takes.
-    `numerics` computes on the host what the device would, from the very same artefact: only its outputs are looked at.
+    simulated ("simulator": its outputs count, its time never does). `source` names the tool and its version, `caveat`
+    is its own warning. `facts.settings` hold all that the figures depend on, `facts.placement` the share that the device
+    takes. `numerics` computes on the host what the device would, from the very same artefact: only its outputs are
+    looked at.
 
     `flops` are the compiler's own count for one run. `memory_peak_bytes` of `memory_limit_bytes` is the device's main
     memory, `sram_peak_bytes` its fast memory. `fallback_operators` would run on the host's processor: with any of them

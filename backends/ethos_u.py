@@ -56,7 +56,7 @@ class EthosUBackend(Backend):
         try:
             chosen = [one for target in targets for one in self._configurations(target)]
         except Unsupported as error:
-            return Presence("absent", str(error), f"write ethos_u:{DEFAULT[0]} or ethos_u:all")
+            return Presence("no_such_target", str(error), f"write ethos_u:{DEFAULT[0]} or ethos_u:all")
         return Presence("present", devices=distinct(self._device(one) for one in chosen))
 
     def _configurations(self, target: str) -> list[Configuration]:

@@ -23,6 +23,6 @@ class GenericEpBackend(Backend):
         try:
             providers = [_providers.parse(target) for target in targets]
         except ValueError as error:
-            return Presence("absent", str(error), REMEDY)
+            return Presence("no_such_target", str(error), REMEDY)
         devices = {one.title: Device(self.name, one.title, {"onnxruntime": one.text}) for one in providers}
         return Presence("present", devices=tuple(devices.values()))

@@ -110,4 +110,4 @@ class InferentiaBackend(Backend):
 
 
 def _refused(reason: str) -> Presence:
-    return Presence("absent", reason, "write inferentia:cores=1, or leave it out for all cores of a chip")
+    return Presence("no_such_target", reason, "write inferentia:cores=1, or leave it out for all cores of a chip")

@@ -72,7 +72,7 @@ class QualcommBackend(Backend):
         known = [f"{self.name}:{name}" for name in HTPS]
         if unknown := [target for target in targets if target not in known]:
             remedy = f"there are: {', '.join(known)}"
-            return Presence("absent", f"{self.name} knows no target {unknown[0] or 'without a name'}", remedy)
+            return Presence("no_such_target", f"{self.name} knows no target {unknown[0] or 'without a name'}", remedy)
         names = dict.fromkeys(target.partition(":")[2] for target in targets)
         return Presence("present", devices=tuple(self._htp(name) for name in names))
 

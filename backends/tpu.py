@@ -107,7 +107,7 @@ class TpuBackend(Backend):
             return Presence("present", devices=distinct(_compiled(target) for target in targets))
         except Unsupported as reason:
             known = ", ".join(f"tpu:{one.name}:{one.chip}" for one in TARGETS.values())
-            return Presence("absent", f"{reason}; known are {known}", f"write tpu:{DEFAULT}")
+            return Presence("no_such_target", f"{reason}; known are {known}", f"write tpu:{DEFAULT}")
 
 
 def generation(card: PciDevice) -> Generation | None:

@@ -88,17 +88,24 @@ class Item:
 
 
 def items(cases: Sequence[Case], profile: Profile, seed: int) -> list[Item]:
-    """Every case as often as the profile repeats it, in an order that `seed` decides; what is not here comes once."""
-    pairs = [(case, n) for case in cases for n in range(profile.repeats if case.presence.state == "present" else 1)]
+    """Every case as often as it is worth repeating, in an order that `seed` decides."""
+    pairs = [(case, n) for case in cases for n in range(_repeats(case, profile))]
     random.Random(seed).shuffle(pairs)  # noqa: S311 - an order, not a secret
     return [Item(case, repeat, order) for order, (case, repeat) in enumerate(pairs)]
+
+
+def _repeats(case: Case, profile: Profile) -> int:
+    """What is not here comes once, and so does what is only predicted: that has no variance for repeats to tell."""
+    measured = case.presence.state == "present" and case.scenario != scenarios.COMPILE
+    return profile.repeats if measured else 1
 
 
 def expand(selection: Selection) -> list[Case]:
     """All cases of `selection`; raises SelectionError for a name that no part has."""
     try:
         workloads = _workloads(selection)
-        backends = _backends(parts.collect(Backend, selection.parts), selection.backends)
+        found = parts.collect(Backend, selection.parts)
+        backends = _backends(found, selection.backends)
         engines = parts.collect(Engine, selection.parts)
         named = _named(Engine, engines, selection.engines)
         others = [name for name in selection.pythons if name not in {one.name for one in backends}]
@@ -107,7 +114,7 @@ def expand(selection: Selection) -> list[Case]:
         raise SelectionError(str(error)) from error
     for part in (*backends, *named):
         checked_name(f"the name of {type(part).__name__}", part.name)
-    targets = _targets(selection.targets, backends)
+    targets = _targets(selection.targets, backends, [one.part for one in found if one.part is not None])
     if targets and not selection.backends:
         backends = [backend for backend in backends if backend.name in targets]
     places = [
@@ -145,9 +152,9 @@ def _workloads(selection: Selection) -> list[Workload]:
 
 
 def _cases(workloads: Iterable[Workload], selection: Selection, place: Place) -> Iterator[Case]:
-    """A device that is not here is compiled for, whatever the scenario: no load is put on it."""
+    """A device that is not here is compiled for, whatever the scenario and its rules: no load is put on it."""
     chosen = tuple(dict.fromkeys(str(parsed(text)) for text in selection.scenarios))
-    chosen = chosen if place.runs else (scenarios.COMPILE,)
+    chosen, rules = (chosen, selection.rules) if place.runs else ((scenarios.COMPILE,), Selection.rules)
     for workload in workloads:
         checked_name("the name of a workload", workload.card.name)
         axes = (selection.techniques, selection.precisions, _batches(workload, selection), chosen)
@@ -155,7 +162,7 @@ def _cases(workloads: Iterable[Workload], selection: Selection, place: Place) ->
             goal = selection.goal or scenarios.parse(scenario).goal
             asked = (technique, precision, batch, scenario, goal, selection.options, selection.bounds)
             where = (place.backend, place.short, place.device, place.engine, place.presence)
-            yield Case(workload, *asked, *where, selection.rules, place.targets)
+            yield Case(workload, *asked, *where, rules, place.targets)
 
 
 def _batches(workload: Workload, selection: Selection) -> tuple[str, ...]:
@@ -174,6 +181,8 @@ def _places(
     backend: Backend, engines: Sequence[Engine], selection: Selection, targets: tuple[str, ...]
 ) -> Iterator[Place]:
     presence = _asked(lambda: backend.probe(targets), f"backends: probing {backend.name}")
+    if presence.state == "no_such_target":
+        raise SelectionError(f"--target {','.join(targets)}: {presence.reason}; {presence.remedy}")
     named = bool(selection.backends or targets)
     if presence.state != "present" and (named or presence.state != "absent"):
         yield Place(backend.name, backend.name, "none", True, "none", presence, targets)
@@ -193,7 +202,7 @@ def _engines(device: Device, engines: Sequence[Engine], selection: Selection) ->
         return
     asked = (engine for engine in states if engine.by_default and _takes(engine, selection))
     usable = [(engine.name, states[engine]) for engine in asked if states[engine].state != "absent"]
-    yield from usable or [("none", _no_engine(device, states))]
+    yield from usable or [("none", _no_engine(device, states, selection))]
 
 
 def _takes(engine: Engine, selection: Selection) -> bool:
@@ -201,10 +210,18 @@ def _takes(engine: Engine, selection: Selection) -> bool:
     return not selection.form or selection.form in {engine.form_for(one) for one in selection.precisions}
 
 
-def _no_engine(device: Device, states: Mapping[Engine, Presence]) -> Presence:
-    """The reasons of the engines that the device has an address for; where it has none, of all."""
+def _no_engine(device: Device, states: Mapping[Engine, Presence], selection: Selection) -> Presence:
+    """The reasons of the engines that the device has an address for; where it has none, of all.
+
+    Engines that do not start from an artefact that was brought have nothing to do with it, and packages do not help.
+    """
     default = {engine.name: state for engine, state in states.items() if engine.by_default}
-    tried = {name: state for name, state in default.items() if name in device.address} or default
+    takers = {engine.name for engine in states if _takes(engine, selection)}
+    if selection.form and not takers & default.keys() & device.address.keys():
+        remedy = "bring what an engine of this device starts from: accelmark export WORKLOAD --target NAME"
+        return Presence("absent", f"no engine for {device.name} starts from {selection.form}", remedy)
+    addressed = {name: state for name, state in default.items() if name in device.address} or default
+    tried = {name: state for name, state in addressed.items() if name in takers}
     why = "; ".join(f"{name}: {state.reason}" for name, state in tried.items())
     remedy = next((state.remedy for state in tried.values() if state.remedy), "install an engine for it")
     return Presence("absent", f"no engine can drive {device.name} ({why or 'there is none'})", remedy)
@@ -270,17 +287,28 @@ def _backends(found: Sequence[Found[Backend]], wanted: Sequence[str]) -> list[Ba
     return [b for b in loaded if not wanted or b.name in wanted or b.family in wanted]
 
 
-def _targets(specs: Sequence[str], backends: Sequence[Backend]) -> dict[str, tuple[str, ...]]:
-    """Specifications by the name of the backend that owns their scheme."""
+def _targets(
+    specs: Sequence[str], backends: Sequence[Backend], everyone: Sequence[Backend]
+) -> dict[str, tuple[str, ...]]:
+    """Specifications by the name of the backend that owns their scheme; `backends` are those chosen of `everyone`."""
     owners = {scheme(backend): backend.name for backend in backends}
     owned: dict[str, tuple[str, ...]] = {}
     for spec in specs:
         start = spec.partition(":")[0]
         if start not in owners:
-            why = parts.no_such("backend", start, list(owners))
-            raise SelectionError(f"--target {spec}: {why}; write BACKEND:SPECIFICATION")
+            raise SelectionError(f"--target {spec}: {_unowned(start, list(owners), everyone)}")
         owned[owners[start]] = (*owned.get(owners[start], ()), spec)
     return owned
+
+
+def _unowned(start: str, owners: Sequence[str], everyone: Sequence[Backend]) -> str:
+    """Why no chosen backend owns targets that begin with `start`, and what to write."""
+    for backend in everyone:
+        if start == scheme(backend):
+            return f"--backend leaves {backend.name} out; name it there too, or leave --backend out"
+        if start == backend.name:
+            return f"targets of {backend.name} begin with {scheme(backend)}: and not with its name"
+    return f"{parts.no_such('backend', start, owners)}; write BACKEND:SPECIFICATION"
 
 
 def scheme(backend: Backend) -> str:

@@ -127,7 +127,16 @@ def _workload(workload: Workload) -> tuple[str, ...]:
     if card.role != "model":
         bounds, quality = "none", f"not ranked: probes the machine's {card.role.removeprefix('ceiling_')} ceiling"
     parameters, flops = si(card.parameters), "not counted" if card.flops is None else si(card.flops)
-    return card.name, _by_default(workload, "--workload"), card.task, parameters, flops, si(card.weight_bytes, "B"), bounds, quality
+    return (
+        card.name,
+        _by_default(workload, "--workload"),
+        card.task,
+        parameters,
+        flops,
+        si(card.weight_bytes, "B"),
+        bounds,
+        quality,
+    )
 
 
 def _backend(backend: Backend) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ BAD_INPUT = 2
 LISTS = {
     "--backend": "kinds of hardware, by name or family (default: every present one)",
     "--engine": "engines (default: every one that is there and is measured by default)",
-    "--workload": "workloads (default: all)",
+    "--workload": "workloads (default: all but the large ones, which are measured when they are named)",
     "--model": "models of your own: FILE.onnx, a folder with a config.json, or hf:ID of one in the local Hugging Face "
     "cache; measured in place of all workloads, or beside those that --workload names",
     "--precision": "fp32, tf32, bf16, fp16, fp8, int8, int4 (default: fp32)",
@@ -74,7 +74,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--timeout-s", metavar="S", help="give up on a phase of an item after S seconds (default: by phase)"
     )
-    group.addoption("--require", action="store_true", help="fail when hardware is absent or nothing was measured")
+    group.addoption(
+        "--require",
+        action="store_true",
+        help="fail when hardware is absent or nothing was measured (an estimate is no measurement)",
+    )
     group.addoption("--in-process", action="store_true", help="no worker processes, for debuggers: not for results")
 
 

@@ -68,6 +68,10 @@ class Selection:
     def __post_init__(self) -> None:
         _check("precision", self.precisions, PRECISIONS)
         _check("technique", self.techniques, TECHNIQUES)
+        if scenarios.COMPILE in self.scenarios:
+            raise SelectionError(
+                "--scenario compile is what --target gives hardware that is not here; leave --scenario out"
+            )
         _check("scenario", [scenario_name(text) for text in self.scenarios], tuple(scenarios.SCENARIOS))
         for text in self.scenarios:
             parsed(text)

@@ -53,6 +53,8 @@ SMALL, LARGE = 10_000_000, 50_000_000
 class Kind:
     """One row of the claim. Rows of `backends` whose device contains `device` belong to it.
 
+    A named execution provider (backend generic_ep) belongs to none: it may drive this very processor, or a GPU.
+
     `instance` is what the catalog prices it by, per chip; empty where nobody rents it out by the hour. `suits` says
     whether a model of so many parameters is what `best_use` speaks of; None where that is not about a model's size.
     `devices` are how the catalog's names of it begin, for what others published.
@@ -82,7 +84,7 @@ KINDS = (
          ("Coral Edge TPU", "Google Edge TPU")),
     Kind("Inferentia", ("inferentia",), "", "high", "low", 0.80, "low", "production inference", "inf2.xlarge", None,
          ("AWS Inferentia",)),
-    Kind("custom ASIC", ("asic", "ethos_u", "intel_npu", "gaudi", "qualcomm", "generic_ep"), "", "very high",
+    Kind("custom ASIC", ("asic", "ethos_u", "intel_npu", "gaudi", "qualcomm"), "", "very high",
          "very low", 1.50, "low", "specialised", "trn1.2xlarge", None,
          ("Arm Ethos", "Intel Gaudi", "Intel NPU", "Qualcomm")),
 )  # fmt: skip
@@ -179,7 +181,7 @@ def _absence(kind: Kind, rows: Sequence[Row]) -> str:
     if also:
         return f"absent: no run here found the hardware{also}"
     if near:
-        return f"not measured: {', '.join(sorted({str(row['device']) for row in near}))} is none"
+        return f"not measured: {', '.join(sorted({str(row['device']) for row in near}))} is no {kind.name}"
     return f"not measured: no run with --backend={kind.backends[0]} is among these results"
 
 

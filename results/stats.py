@@ -175,12 +175,15 @@ def outliers(ordered: Samples) -> tuple[int, int]:
 def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     """Of the figure that `values`, one per repeat, estimate. Raises ValueError for no values.
 
-    From five positive repeats on it is Student's t on their logarithms, else the range.
+    From five positive repeats on it is Student's t on their logarithms, else the range. Equal ones are their own
+    figure, which logarithms would round.
     """
     if not values:
         raise ValueError("no repeats, no interval")
     if len(values) < MIN_REPEATS or min(values) <= 0:
         return Interval(median(values), min(values), max(values), "range", len(values))
+    if min(values) == max(values):
+        return Interval(values[0], values[0], values[0], "t", len(values))
     middle, square = _moments(values)
     reach = student_t(0.5 + confidence / 2, len(values) - 1) * sqrt(square / len(values))
     return Interval(exp(middle), exp(middle - reach), exp(middle + reach), "t", len(values))

@@ -99,7 +99,7 @@ class Replayed:
             self._graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self._graph, stream=stream):
                 outputs = forward(*arguments)
-        self._outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
+        self._outputs = several(outputs)
 
     def __call__(self, *values: Any) -> Any:
         """Copies in, replays, and copies out, as the next replay writes to the same outputs."""
@@ -107,3 +107,8 @@ class Replayed:
             held.copy_(value, non_blocking=True)
         self._graph.replay()
         return tuple(output.clone() for output in self._outputs)
+
+
+def several(outputs: Any) -> Any:
+    """A network that gives one tensor gives it bare."""
+    return outputs if isinstance(outputs, (tuple, list)) else (outputs,)

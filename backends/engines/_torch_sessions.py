@@ -8,7 +8,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from backends.contract import Arrays, Facts, Session, Values
-from backends.engines._torch_modes import Replayed
+from backends.engines._torch_modes import Replayed, several
 from backends.engines._tuning import check_arrays
 from workloads.contract import TensorSpec
 
@@ -160,8 +160,3 @@ class CudaTorchSession(TorchSession):
     def _fetched(self, tensor: Any) -> Any:
         host = self._torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=self._pinned)
         return host.copy_(tensor, non_blocking=True)
-
-
-def several(outputs: Any) -> Any:
-    """A network that gives one tensor gives it bare."""
-    return outputs if isinstance(outputs, (tuple, list)) else (outputs,)

@@ -1,4 +1,4 @@
-"""What the engines on a CPU decide alike: threads and streams from the plan's goal and options. Holds no part."""
+"""What engines decide alike: is it installed, are options and precision known, threads and streams. Holds no part."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from workloads.contract import TensorSpec
 
 CHECKOUT = ".venv/bin/pip install -e '.[{extra}]' -c constraints.txt"
-
+ONNX_FORMS = {"fp16": "onnx_fp16", "bf16": "onnx_bf16", "int8": "onnx_qdq"}
+"""For engines whose precision lies in the ONNX graph."""
 COUNT_MAX = 4_096
 """More than any host has cores: a mistyped number of threads would fill the memory with their stacks."""
 
@@ -30,7 +31,7 @@ class Spread:
 
 
 def spread(plan: Plan) -> Spread:
-    """Latency: every usable core works on one run. Throughput: every core has a run of its own.
+    """Of a CPU. Latency: every usable core works on one run. Throughput: every core has a run of its own.
 
     On few cores, one-thread streams had the highest throughput, before any batch size or shared pool. Where an option
     sets one of the two, the other shares out the cores.

@@ -30,6 +30,7 @@ from backends.contract import (
     Unsupported,
     Values,
 )
+from backends.engines._torch_modes import several
 from backends.engines._tuning import check_arrays, check_options, check_precision, choice, installed, unreachable
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class HabanaEngine(Engine):
         loaded = time.monotonic_ns()
         torch.set_float32_matmul_precision("highest")
         dtype = getattr(torch, DTYPES[plan.precision])
-        placed = copy.deepcopy(module).to(device.address[self.name], dtype).eval()
+        placed = _on_host(module, dtype).to(device.address[self.name], dtype).eval()
         placement = _placement(torch, habana, placed, device)
         runner = torch.compile(placed, backend="hpu_backend", dynamic=False) if mode == "compile" else placed
         session = _Session(torch, habana, runner, model, device.address[self.name], dtype, mode == "lazy")
@@ -131,7 +132,7 @@ class _Session(Session):
         if self._lazy:
             self._habana.core.mark_step()
         self._habana.hpu.synchronize()
-        return outputs if isinstance(outputs, (tuple, list)) else (outputs,)
+        return several(outputs)
 
     def get(self, values: Values) -> Arrays:
         return {name: self._array(tensor) for name, tensor in zip(self._outputs, values)}
@@ -161,6 +162,11 @@ def _imported(mode: str) -> tuple[Any, Any]:
     for part in ("core", "hpu", "hpu.metrics"):
         importlib.import_module(f"habana_frameworks.torch.{part}")
     return torch, habana
+
+
+def _on_host(form: Any, dtype: Any) -> Any:
+    """A module of our own. Large weights are drawn by the host: nobody has tried whether the card's integers can."""
+    return form.place("cpu", dtype) if hasattr(form, "place") else copy.deepcopy(form)
 
 
 def _zeros(model: Model, batch: int) -> Arrays:

@@ -22,7 +22,16 @@ from backends.engines._onnxruntime import (
     record_name,
     usable,
 )
-from backends.engines._tuning import Spread, check_options, check_precision, choice, spread, unreachable, whole
+from backends.engines._tuning import (
+    ONNX_FORMS,
+    Spread,
+    check_options,
+    check_precision,
+    choice,
+    spread,
+    unreachable,
+    whole,
+)
 
 if TYPE_CHECKING:
     from backends._providers import Provider
@@ -34,7 +43,6 @@ NAMED_PRECISIONS = {CPU: ("fp32", "int8")}
 ANY_PRECISION = ("fp32", "fp16", "bf16", "int8")
 """What a graph can be handed over in to a provider that a target names; what that computes in is its own choice."""
 WHY_NOT = {CPU: "it casts fp16 back to fp32, lacks operators in bf16, and a quantised graph is another model"}
-FORMS = {"fp16": "onnx_fp16", "bf16": "onnx_bf16", "int8": "onnx_qdq"}
 LEVELS = {
     "off": "ORT_DISABLE_ALL",
     "basic": "ORT_ENABLE_BASIC",
@@ -58,7 +66,7 @@ class OnnxRuntimeEngine(Engine):
     name = "onnxruntime"
 
     def form_for(self, precision: str) -> str:
-        return FORMS.get(precision, self.form)
+        return ONNX_FORMS.get(precision, self.form)
 
     def available(self, device: Device) -> Presence:
         address = device.address.get(self.name, "")

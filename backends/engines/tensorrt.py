@@ -26,6 +26,7 @@ from backends.engines._cudart import Block, Cuda, Pool
 from backends.engines._tensorrt_build import OPTIONS, build, layer_types, parse
 from backends.engines._tuning import (
     CHECKOUT,
+    ONNX_FORMS,
     check_arrays,
     check_options,
     check_precision,
@@ -40,14 +41,10 @@ from workloads.contract import TensorSpec
 if TYPE_CHECKING:
     from workloads.contract import Array
 
-FORMS = {"fp32": "onnx", "tf32": "onnx", "fp16": "onnx_fp16", "bf16": "onnx_bf16", "int8": "onnx_qdq"}
-AMPERE = (8, 0)
-"""The first compute capability whose matrix units take TF32 and bfloat16 (TensorRT's support matrix)."""
+PRECISIONS = ("fp32", "tf32", *ONNX_FORMS)
 MAJOR = "11"
 RELEASES = ("tensorrt-cu13", "tensorrt-cu12")
 """What `tensorrt` stands for: the libraries for one CUDA release each."""
-OVERLAP = 2
-"""Runs under way at once for throughput: one moves its data while the other computes."""
 
 
 class TensorRtEngine(Engine):
@@ -59,7 +56,7 @@ class TensorRtEngine(Engine):
     name = "tensorrt"
 
     def form_for(self, precision: str) -> str:
-        return FORMS.get(precision, self.form)
+        return ONNX_FORMS.get(precision, self.form)
 
     def available(self, device: Device) -> Presence:
         if self.name not in device.address:
@@ -84,7 +81,7 @@ class TensorRtEngine(Engine):
     def compile(self, model: Model, plan: Plan, device: Device) -> Session:
         """`load_ns` parses the graph and reads its weights, `compile_ns` builds the engine and allocates."""
         check_options(self.name, plan, OPTIONS)
-        check_precision(self.name, plan, tuple(FORMS), "others are not written into the graph")
+        check_precision(self.name, plan, PRECISIONS, "others are not written into the graph")
         path = model.form(self.form_for(plan.precision))
         started = time.monotonic_ns()
         import tensorrt as trt
@@ -92,16 +89,12 @@ class TensorRtEngine(Engine):
 
         imported = time.monotonic_ns()
         cuda = Cuda(cudart, _cuda.ordinal(device.address[self.name], begun=False))
-        if plan.precision in ("tf32", "bf16") and (capability := cuda.capability()) < AMPERE:
-            major, minor = capability
-            raise Unsupported(
-                f"a GPU of compute capability {major}.{minor} has no {plan.precision}: that came with 8.0"
-            )
+        _cuda.check_capability(cuda.capability(), plan.precision)
         logger = trt.Logger(trt.Logger.ERROR)
         parsed = parse(trt, logger, path)
         loaded = time.monotonic_ns()
         engine, settings = build(trt, logger, parsed, plan, cuda.name())
-        streams = whole(plan.options, "streams", OVERLAP if plan.goal == "throughput" else 1)
+        streams = whole(plan.options, "streams", _cuda.OVERLAP if plan.goal == "throughput" else 1)
         pinned = choice(plan.options, "pinned", "on", ("on", "off")) == "on"
         types = layer_types(trt, engine)
         proof = f"{engine.num_layers} layers built for {cuda.name()}; TensorRT runs none on the host"

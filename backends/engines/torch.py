@@ -45,10 +45,6 @@ OPTIONS = {
     "cuda": ("streams", "mode", "tune", "compile_cache", "pinned", "cudnn_benchmark"),
 }
 MODES = {"cpu": ("eager", "compile"), "cuda": ("eager", "compile", "graphs")}
-AMPERE = (8, 0)
-"""The first compute capability whose matrix units take TF32 and bfloat16 (CUDA C++ programming guide)."""
-OVERLAP = 2
-"""Runs under way at once on a GPU for throughput: one moves its data while the other computes."""
 
 
 class TorchEngine(Engine):
@@ -113,7 +109,7 @@ class _Made:
         self._gpu = device.address["torch"] != "cpu"
         self._dtype = getattr(torch, DTYPES[plan.precision])
         if self._gpu:
-            _refuse_gpu(torch, where, plan.precision)
+            _check_gpu(torch, where, plan.precision)
 
     def session(self, form: Any, import_ns: int, load_ns: int) -> Session:
         torch = self._torch
@@ -130,7 +126,8 @@ class _Made:
     def _spread(self) -> Spread:
         if not self._gpu:
             return spread(self._plan)
-        return Spread(1, whole(self._plan.options, "streams", OVERLAP if self._plan.goal == "throughput" else 1))
+        overlap = _cuda.OVERLAP if self._plan.goal == "throughput" else 1
+        return Spread(1, whole(self._plan.options, "streams", overlap))
 
     def _configure(self, load: Spread) -> None:
         """fp32 means fp32: no TF32 in products or convolutions. Every thread that calls torch gets these threads."""
@@ -218,9 +215,7 @@ class _Made:
         return Placement(self._device.name, there / total if total else 1.0, proof)
 
 
-def _refuse_gpu(torch: Any, where: Any, precision: str) -> None:
+def _check_gpu(torch: Any, where: Any, precision: str) -> None:
     if not torch.cuda.is_available():
         raise Unsupported("this build of torch cannot use the GPU: torch.cuda.is_available() is False")
-    major, minor = torch.cuda.get_device_capability(where)
-    if precision in ("tf32", "bf16") and (major, minor) < AMPERE:
-        raise Unsupported(f"a GPU of compute capability {major}.{minor} has no {precision}: that came with 8.0")
+    _cuda.check_capability(torch.cuda.get_device_capability(where), precision)

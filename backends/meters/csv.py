@@ -92,10 +92,10 @@ class CsvMeter(Meter):
         self._file.close()
 
     def _row(self, line: str) -> Reading:
-        cells = next(csv.reader([line.strip("\r")]))
         try:
+            cells = next(csv.reader([line.strip("\r")]))
             t_ns, value = _epoch_ns(cells[self._when].strip()) - self._offset_ns, float(cells[self._what])
-        except (IndexError, ValueError):
+        except (csv.Error, IndexError, OverflowError, ValueError):
             return Reading(self._monotonic(), None, f"no row of time and value: {line[:80]}")
         return Reading(t_ns, value) if isfinite(value) else Reading(t_ns, None, f"{self._path} says {value}")
 

@@ -35,7 +35,10 @@ class Found:
 
 @dataclass(frozen=True)
 class KindRow:
+    """`basis` names the lower row: "published" where it has others' figures, as nothing was measured here."""
+
     kind: str
+    basis: str
     claimed: Sequence[str]
     found: Sequence[Found]
 
@@ -62,7 +65,8 @@ def _row(claim: judged.Claim, notes: Notes) -> KindRow:
         found = [Found(reason or claim.absence, absent=status, span=len(ORDER) - 1), _found(answers[-1], notes)]
     else:
         found = [_found(answer, notes) for answer in answers]
-    return KindRow(claim.kind, [answer.claimed for answer in answers], found)
+    basis = "published" if claim.absence and told else "measured"
+    return KindRow(claim.kind, basis, [answer.claimed for answer in answers], found)
 
 
 def _found(answer: judged.Answer, notes: Notes) -> Found:

@@ -16,7 +16,7 @@ from results.report.lines import USUAL, Line, first_ok
 from results.report.words import spaced
 
 SECTIONS = (
-    "Why this verdict", "Worth knowing", "Measure it again", "Raw data, under the results folder", "Load offered",
+    "Why this verdict", "Worth knowing", "Run it again", "Raw data, under the results folder", "Load offered",
     "LoadGen's verdict", "Estimate", "Evidence", "Stages of a query, medians", "Energy and power", "Not measured",
     "Engine settings", "Conditions", "Workload", "Versions", "Machine", "Run",
 )  # fmt: skip

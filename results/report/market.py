@@ -146,7 +146,7 @@ def _row(row: Published, found: MarketFinding | None, notes: Notes) -> MarketRow
         _figure(row),
         _each(row, notes),
         _energy(row, notes),
-        Cell(_short(row.source), "dim2", tail="" if row.date == "undated" else row.date[:10]),
+        Cell(_short(row.source), "dim2", tail="" if row.date == "undated" else row.date[:10].partition(" ")[0]),
     ]
     many = row.accelerators or row.systems
     count = "" if many == 1 else f"\u00d7 {many}" if row.accelerators else f"\u00d7 {many} systems"

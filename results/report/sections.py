@@ -50,7 +50,7 @@ def estimate(record: Record) -> Pairs:
     yield "by", f"{record.provenance} by {found.source}"
     if found.caveat:
         yield "it warns", found.caveat
-    yield "nothing was measured", "no device was here: no spread, no cost, in no ranking"
+    yield "nothing was measured", "no device was here: outputs are this host's; no spread, no cost, in no ranking"
 
 
 def evidence(record: Record) -> Pairs:
@@ -66,7 +66,10 @@ def evidence(record: Record) -> Pairs:
         interval = f"[{same.low:.3f}, {same.high:.3f}]"
         yield "one input again and again", f"takes {same.ratio:.3f} {interval} of the time, {same.pairs} pairs"
     if found.placement:
-        yield "placement", f"{found.placement.share:.0%} on {found.placement.device}: {found.placement.proof}"
+        yield (
+            "placement" if record.estimate is None else "placement, as compiled",
+            f"{found.placement.share:.0%} on {found.placement.device}: {found.placement.proof}",
+        )
     if found.quality:
         graded = found.quality
         yield "quality", f"{graded.value:.4g} ± {graded.standard_error:.2g} (standard error), {graded.n} examples"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from results import store
@@ -71,6 +72,17 @@ def test_the_odds_of_a_false_alarm_are_said(root: Path) -> None:
         "became slower; chance calls up to 1.5% of equals slower, so measure again before you believe it"
     )
     assert "chance" not in compare(root, FIRST, LIKE_FIRST).stdout
+
+
+def test_an_estimate_that_changed_is_told_as_one_and_by_no_odds(tmp_path: Path) -> None:
+    for run_id, latency_ns in ((FIRST, 1e6), (SLOWER, 2e6)):
+        with Run.open(tmp_path, run_id) as run:
+            made = records.estimated(run_id=run_id, latency_ns=latency_ns)
+            run.append(made)
+            run.append_summary(summarise(made, np.empty(0, np.int64)))
+    said = compare(tmp_path, FIRST, SLOWER).stdout
+    assert said.endswith("\n1 of 1 estimates became slower: what a compiler says, and nothing that was measured\n")
+    assert "chance" not in said
 
 
 def test_an_improvement_passes(root: Path) -> None:

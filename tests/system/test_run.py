@@ -152,6 +152,7 @@ def test_a_family_is_all_its_members(tmp_path: Path) -> None:
     assert {record.identity.backend for record in measured(tmp_path)} == {
         "fake-absent",
         "fake-broken",
+        "fake-elsewhere",
         "fake-forbidden",
     }
 
@@ -162,11 +163,18 @@ def test_a_family_is_all_its_members(tmp_path: Path) -> None:
         ("--backend=fake-absent",),
         ("--backend=fake", "--engine=fake-unsupported"),
         ("--backend=fake", "--engine=fake-exact", "-k", "no_such_item"),
+        ("--target=else:Fake 9", "--engine=fake-compiler"),
     ],
 )
 def test_required_and_not_measured_is_a_failure(tmp_path: Path, chosen: tuple[str, ...]) -> None:
     done = bench(tmp_path, "--require", "--workload=fake-project", "--scenario=offline", *chosen)
     assert done.returncode == 1, done.stdout
+
+
+def test_an_estimate_is_counted_as_one(tmp_path: Path) -> None:
+    done = bench(tmp_path, "--workload=fake-project", "--target=else:Fake 9", "--engine=fake-compiler")
+    assert done.returncode == 0, done.stdout
+    assert "records: 1 estimate, in " in done.stdout
 
 
 def test_required_and_measured_is_none_and_k_selects(tmp_path: Path) -> None:
@@ -228,14 +236,14 @@ def test_a_plain_run_measures_nothing() -> None:
         command = [sys.executable, "-m", "pytest", *arguments, "--collect-only", "-q", "-p", "no:cacheprovider"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert "tests/unit/test_parts.py" in done.stdout
-        assert "test_hardware" not in done.stdout
+        assert "bench/test_" not in done.stdout
 
 
 def test_a_plain_run_inside_the_folder_measures_nothing(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=ROOT / "bench", capture_output=True, text=True, check=False)
     assert done.returncode == 5, done.stdout + done.stderr
-    assert "test_hardware" not in done.stdout
+    assert "bench/test_" not in done.stdout
 
 
 def test_a_run_from_another_folder_finds_the_suite(tmp_path: Path) -> None:

@@ -77,4 +77,7 @@ def test_an_engine_without_a_clock_says_that_it_has_none(records: list[Record]) 
     assert evidence
     assert evidence.stages
     assert evidence.stages.device_ns is None
-    assert evidence.stages.missing == {"device_ns": "the engine does not say how long the device worked"}
+    assert evidence.stages.missing == {
+        "device_ns": "the engine does not say how long the device worked",
+        "enqueue_ns": "the engine does not say when it had handed the run to the device",
+    }

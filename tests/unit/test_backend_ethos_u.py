@@ -66,7 +66,7 @@ def test_refused(text: str, says: str) -> None:
     with pytest.raises(Unsupported, match=says.replace("(", r"\(").replace("?", r"\?")):
         parsed(text)
     presence = EthosUBackend(NOWHERE).probe([f"ethos_u:{text}"])
-    assert presence.state == "absent"
+    assert presence.state == "no_such_target"
     assert says in presence.reason
 
 

@@ -103,9 +103,9 @@ def test_a_library_is_named_without_its_folder_and_is_not_confused_with_its_name
         ("ep:cpu?library=", "no value"),
     ],
 )
-def test_what_is_no_target_is_absent(target: str, says: str) -> None:
+def test_what_is_no_target_is_told(target: str, says: str) -> None:
     presence = GenericEpBackend().probe((target,))
-    assert (presence.state, presence.devices) == ("absent", ())
+    assert (presence.state, presence.devices) == ("no_such_target", ())
     assert says in presence.reason
 
 

@@ -48,7 +48,7 @@ def test_targets_are_told_apart_and_taken_once() -> None:
 )
 def test_an_unknown_target_names_the_known_ones(target: str) -> None:
     presence = probe("qualcomm:htp-v75", target)
-    assert (presence.state, presence.devices) == ("absent", ())
+    assert (presence.state, presence.devices) == ("no_such_target", ())
     assert target in presence.reason
     assert "qualcomm:htp-v68, qualcomm:htp-v69" in presence.remedy
 

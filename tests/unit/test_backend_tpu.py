@@ -104,7 +104,7 @@ def test_a_target_is_one_chip(target: str, name: str, topology: str) -> None:
 @pytest.mark.parametrize("target", ["tpu:v5e:2x2", "tpu:v4:2x2x1", "tpu:v5e:1x1x1"])
 def test_several_chips_are_refused(target: str) -> None:
     presence = TpuBackend(NOWHERE).probe((target,))
-    assert presence.state == "absent"
+    assert presence.state == "no_such_target"
     assert "no single chip" in presence.reason
 
 

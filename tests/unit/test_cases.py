@@ -144,6 +144,16 @@ def test_a_device_that_can_only_be_compiled_for_has_no_load_put_on_it(shelves: C
     cases = expand(dataclasses.replace(ONCE, backends=("b",), scenarios=("server", "offline")))
     assert summary(cases) == [("b", "U55", "e", "present")]
     assert [(case.scenario, case.suite) for case in cases] == [("compile", "estimate")]
+    assert len(items(cases, PROFILES["standard"], seed=0)) == 1
+
+
+def test_no_load_generator_drives_what_is_only_compiled_for(
+    shelves: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "find_spec", lambda _: object())
+    shelves([backend("b", present(COMPILED_FOR, ONE))], [engine("e")])
+    found = expand(dataclasses.replace(ONCE, backends=("b",), rules="mlperf"))
+    assert [(case.device, case.rules) for case in found] == [("U55", "accelmark"), ("One device", "mlperf")]
 
 
 def test_absent_hardware_that_can_be_compiled_for_is_both_when_it_is_named(shelves: Callable[..., None]) -> None:
@@ -206,6 +216,7 @@ def test_unknown_names_are_one_line_with_the_names(
         {"scenarios": ("offline(rate=40)",)},
         {"scenarios": ("cold_start(page_cache=hot)",)},
         {"scenarios": ("server(",)},
+        {"scenarios": ("compile",)},
         {"rules": "mlcommons"},
         {"goal": "speed"},
         {"batches": ("0",)},
@@ -238,10 +249,45 @@ def test_targets_go_to_the_backend_that_owns_them(shelves: Callable[..., None]) 
     assert second.seen == ("y:1x1", "y:2x2")  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        (
+            {"backends": ("x",), "targets": ("zz:1",)},
+            "--target zz:1: --backend leaves z out; name it there too, or leave --backend out",
+        ),
+        ({"targets": ("z:1",)}, "--target z:1: targets of z begin with zz: and not with its name"),
+    ],
+)
+def test_a_target_of_a_backend_that_is_there_says_what_to_write(
+    shelves: Callable[..., None], chosen: dict[str, tuple[str, ...]], message: str
+) -> None:
+    other = backend("z", present())
+    other.scheme = "zz"
+    shelves([backend("x", present()), other], [engine("e")])
+    with pytest.raises(SelectionError) as caught:
+        expand(dataclasses.replace(ONCE, **chosen))  # type: ignore[arg-type]
+    assert str(caught.value) == message
+
+
+def test_what_no_engine_starts_from_is_no_missing_package(shelves: Callable[..., None]) -> None:
+    gone = Presence("absent", "not installed", "pip install f")
+    shelves([backend("b", present())], [engine("e"), engine("f", gone)])
+    (case,) = expand(dataclasses.replace(ONCE, artifact="kws_edgetpu.tflite", form="edgetpu"))
+    assert case.presence.reason == "no engine for One device starts from edgetpu"
+    assert "pip" not in case.presence.remedy
+
+
 def test_a_target_that_is_not_here_says_so_without_its_backend_being_named(shelves: Callable[..., None]) -> None:
     shelves([backend("x", present()), backend("y", Presence("absent", "no such slice"))], [engine("e")])
     with_target = expand(dataclasses.replace(ONCE, backends=(), targets=("y:2x2",)))
     assert {(case.backend, case.presence.state) for case in with_target} == {("y", "absent")}
+
+
+def test_a_target_that_can_be_meant_nowhere_is_a_mistake(shelves: Callable[..., None]) -> None:
+    shelves([backend("y", Presence("no_such_target", "y knows no target 3x3", "write y:2x2"))], [engine("e")])
+    with pytest.raises(SelectionError, match="--target y:3x3: y knows no target 3x3; write y:2x2"):
+        expand(dataclasses.replace(ONCE, backends=(), targets=("y:3x3",)))
 
 
 def test_the_goal_is_the_scenarios_own_unless_it_is_given(shelves: Callable[..., None]) -> None:

@@ -88,7 +88,14 @@ def test_a_kind_that_was_only_compiled_for_stays_undecided(tmp_path: Path) -> No
 
 def test_another_card_is_no_a100(tmp_path: Path) -> None:
     rows = found(tmp_path, (CPU[0], 1.0, {}), (on(CPU[0], "cuda", "NVIDIA T4"), 9.0, {}))
-    assert rows["A100"].absence == "not measured: NVIDIA T4 is none"
+    assert rows["A100"].absence == "not measured: NVIDIA T4 is no A100"
+
+
+def test_a_named_execution_provider_is_no_asic(tmp_path: Path) -> None:
+    """It may drive this very processor: nobody says what hardware is behind it."""
+    rows = found(tmp_path, (CPU[0], 1.0, {}), (on(CPU[0], "generic_ep", "CPUExecutionProvider"), 9.0, {}))
+    assert rows["custom ASIC"].absence == "not measured: no run with --backend=asic is among these results"
+    assert {rows["custom ASIC"].answers[question].found for question in BANDS} == {""}
 
 
 def test_invalid_results_prove_nothing(tmp_path: Path) -> None:

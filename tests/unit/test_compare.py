@@ -182,6 +182,11 @@ class TestEstimates:
             "no difference", "the same estimate", "estimated_latency_ns",
         )  # fmt: skip
 
+    def test_repeats_of_it_round_nothing(self, tmp_path: Path) -> None:
+        one = estimates(tmp_path, "a", latency_ns=64238 / 3)
+        (row,) = compare.compare(one, estimates(tmp_path, "b", repeats=5, latency_ns=64238 / 3))
+        assert (row.outcome, row.b and row.b.n) == ("no difference", 5)
+
     @pytest.mark.parametrize(("latency_ns", "outcome"), [(2e6, "slower"), (5e5, "faster")])
     def test_another_one_needs_no_repeats_to_be_told(self, tmp_path: Path, latency_ns: float, outcome: str) -> None:
         a, b = estimates(tmp_path, "a", latency_ns=1e6), estimates(tmp_path, "b", latency_ns=latency_ns)
@@ -201,9 +206,10 @@ class TestEstimates:
         assert row.reason == "A is estimate, B is simulator: provenances are not compared"
 
 
-def estimates(root: Path, run_id: str, **changes: Any) -> Path:
-    made = records.estimated(run_id=run_id, **changes)
+def estimates(root: Path, run_id: str, repeats: int = 1, **changes: Any) -> Path:
     with Run.open(root, run_id) as run:
-        run.append(made)
-        run.append_summary(summarise(made, np.empty(0, np.int64)))
+        for order in range(repeats):
+            made = records.estimated(run_id=run_id, order=order, **changes)
+            run.append(made)
+            run.append_summary(summarise(made, np.empty(0, np.int64)))
     return root / run_id

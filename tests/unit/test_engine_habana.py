@@ -69,6 +69,14 @@ def test_driver_and_plug_in_are_of_one_release(
         assert "habanalabs-dkms 1.22" in presence.remedy
 
 
+def test_large_weights_are_drawn_by_the_host() -> None:
+    class Recipe:
+        def place(self, device: str, dtype: str) -> tuple[str, str]:
+            return device, dtype
+
+    assert habana._on_host(Recipe(), "bfloat16") == ("cpu", "bfloat16")
+
+
 SCRIPT = """
 import json, sys
 import numpy as np

@@ -9,7 +9,7 @@ import pytest
 from bench.cases import Item, expand
 from bench.profiles import PROFILES
 from bench.recorder import Kept
-from bench.runner import Request, Runner, headline
+from bench.runner import Request, Runner, counted, headline
 from bench.selection import Selection
 
 
@@ -64,6 +64,7 @@ def test_what_a_compiler_says_becomes_a_record(tmp_path: Path, in_process: bool)
     assert summary.throughput_per_s is None
     assert "nothing was timed" in summary.missing["throughput_per_s"]
     assert "estimate by fake-compiler 9.1: 1 ms" in headline(kept)
+    assert counted(kept) == "estimate"
     assert not list(tmp_path.glob("*/samples/*"))
 
 

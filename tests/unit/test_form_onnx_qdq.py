@@ -105,12 +105,13 @@ def test_without_samples_it_says_so() -> None:
 
 
 def test_without_its_packages_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patched, pytest.raises(Unsupported, match="needs the package onnxruntime: pip"):
-        patched.setitem(sys.modules, "onnxruntime", None)
-        parts.find(Workload, "kws").calibrated().form("onnx_qdq")
+    model = parts.find(Workload, "kws").calibrated()
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(Unsupported, match="needs the package onnxruntime: pip"):
+        model.form("onnx_qdq")
     monkeypatch.setattr(metadata, "version", _raise_not_found)
     with pytest.raises(Unsupported, match=r"needs the package onnx: pip install -e '\.\[model\]'"):
-        parts.find(Workload, "kws").calibrated().form("onnx_qdq")
+        model.form("onnx_qdq")
 
 
 def _raise_not_found(name: str) -> str:

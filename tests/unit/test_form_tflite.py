@@ -226,6 +226,11 @@ PLAIN = [
         "CONV_2D RESHAPE FULLY_CONNECTED",
     ),
     ([CONV, ("Flatten", ["c"], ["y"], {})], {"w": W}, "CONV_2D TRANSPOSE RESHAPE"),
+    (  # one matrix for each of two samples: no dense layer, so the image is flattened in ONNX's order
+        [CONV, ("Flatten", ["c"], ["f"], {}), ("MatMul", ["f", "d"], ["y"], {})],
+        {"w": W, "d": np.random.default_rng(4).uniform(-1, 1, (2, 6 * 64, 3)).astype(np.float32)},
+        "CONV_2D TRANSPOSE RESHAPE BATCH_MATMUL",
+    ),
     (
         [CONV, ("Clip", ["c", "low", "high"], ["y"], {})],
         {"w": W, "low": np.float32(0).reshape(()), "high": np.float32(6).reshape(())},
@@ -291,11 +296,45 @@ def test_other_operators(tmp_path: Path, nodes: list, constants: Arrays, operato
         ([("MaxPool", ["x"], ["y"], {"kernel_shape": [2, 2], "ceil_mode": 1})], {}, "rounds up"),
         ([("Softmax", ["x"], ["y"], {"axis": 1})], {}, "over axis 1"),
         ([("Clip", ["x", "low"], ["y"], {})], {"low": np.float32(0.25).reshape(())}, "0.25"),
+        (
+            [
+                ("Shape", ["x"], ["all"], {"end": 1}),
+                ("Cast", ["x"], ["whole"], {"to": 7}),
+                ("Add", ["whole", "all"], ["sum"], {}),
+                ("Cast", ["sum"], ["y"], {"to": 1}),
+            ],
+            {},
+            "all, which depends on a free size",
+        ),
     ],
 )  # fmt: skip
 def test_what_cannot_be_lowered_is_named(tmp_path: Path, nodes: list, constants: Arrays, says: str) -> None:
     with pytest.raises(Unsupported, match=says):
         tflite.convert(onnx_file(tmp_path, nodes, constants, (4, 8, 8)))
+
+
+def test_an_old_operator_set_is_refused(tmp_path: Path) -> None:
+    """Before 13, Softmax is over all axes from one on."""
+    import onnx
+
+    path = onnx_file(tmp_path, [("Softmax", ["x"], ["y"], {})], {}, (3, 4))
+    proto = onnx.load(path)
+    proto.opset_import[0].version = 12
+    onnx.save(proto, path)
+    with pytest.raises(Unsupported, match="opset 12 is none of 13 to 28"):
+        tflite.convert(path)
+
+
+def test_a_graph_of_more_than_a_file_is_refused_unread(tmp_path: Path) -> None:
+    import onnx
+
+    constants = {"w": np.ones((4, 64), np.float32)}
+    path = onnx_file(tmp_path, [("MatMul", ["x", "w"], ["y"], {})], constants, (4,))
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    with (tmp_path / "weights.bin").open("r+b") as file:
+        file.truncate(2**31)  # a hole: it takes no room
+    with pytest.raises(Unsupported, match=r"g is 2\.15 GB, and form tflite is one file"):
+        tflite.convert(path)
 
 
 def test_a_users_model_is_lowered_from_its_own_file(tmp_path: Path) -> None:

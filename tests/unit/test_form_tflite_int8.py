@@ -14,7 +14,8 @@ from backends.engines.litert import LiteRtEngine
 from bench import parts
 from tests.fakes import fake_edgetpu
 from workloads.contract import Model, Samples, Unsupported, Workload
-from workloads.forms import tflite_int8
+from workloads.forms import tflite, tflite_int8
+from workloads.forms._tflite.bias import _means
 from workloads.forms._tflite.file import unpacked
 
 pytestmark = pytest.mark.edge
@@ -123,6 +124,23 @@ def test_ranges_are_the_calibration_samples_own(tmp_path: Path) -> None:
     path.write_bytes(tflite_int8.quantised("echo", model.form("tflite"), inputs))
     given = session(replace(model, given={"tflite_int8": path}), "int8", 16)
     assert abs(given.get(given.run(given.put(inputs)))["y"] - inputs["x"]).max() < 8 / 255 + 0.01
+
+
+def test_a_channel_without_weights_harms_no_other(tmp_path: Path) -> None:
+    """A bias of 32 bits cannot count so many of its steps."""
+    from tests.unit.test_form_tflite import onnx_file
+
+    rng = np.random.default_rng(0)
+    weight = rng.uniform(-1, 1, (8, 3)).astype(np.float32)
+    weight[:, 1] = 1e-12
+    constants = {"w": weight, "b": np.array([0.1, 0.2, 0.3], np.float32)}
+    fp32 = tmp_path / "fp32.tflite"
+    fp32.write_bytes(tflite.convert(onnx_file(tmp_path, [("Gemm", ["x", "w", "b"], ["y"], {})], constants, (8,))))
+    inputs = {"x": rng.uniform(-1, 1, (64, 8)).astype(np.float32)}
+    data = tflite_int8.quantised("dense", fp32, inputs)
+    samples = [{"x": inputs["x"][row : row + 1]} for row in range(64)]
+    means = _means(data, samples)["y"] - _means(fp32.read_bytes(), samples)["y"]
+    assert abs(means[[0, 2]]).max() < 0.01
 
 
 def test_other_calibration_samples_are_another_file(tmp_path: Path) -> None:

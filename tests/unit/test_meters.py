@@ -247,9 +247,9 @@ def test_csv_takes_the_column_that_is_named(tmp_path: Path) -> None:
 def test_csv_rows_that_are_none_have_a_reason(tmp_path: Path) -> None:
     meter, file, _, _ = watched(tmp_path, "time,power_w\n")
     meter.open(CPU)
-    append(file, f"{EPOCH_S},overload\n{EPOCH_S},nan\nyesterday,5\n{EPOCH_S}\n")
+    append(file, f"{EPOCH_S},overload\n{EPOCH_S},nan\nyesterday,5\n{EPOCH_S}\ninf,5\n{'9' * 200_000},5\n")
     readings = meter.read()
-    assert [reading.value for reading in readings] == [None] * 4
+    assert [reading.value for reading in readings] == [None] * 6
     assert readings[0].reason == f"no row of time and value: {EPOCH_S},overload"
     meter.close()
 

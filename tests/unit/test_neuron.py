@@ -77,7 +77,7 @@ def test_all_cores_of_a_chip_are_used_unless_fewer_are_asked_for(tmp_path: Path)
 )
 def test_other_targets_are_refused(tmp_path: Path, target: str, says_why: str) -> None:
     presence = found(tmp_path, INF2, target)
-    assert (presence.state, presence.devices) == ("absent", ())
+    assert (presence.state, presence.devices) == ("no_such_target", ())
     assert says_why in presence.reason
     assert "inferentia:cores=1" in presence.remedy
 

@@ -239,7 +239,7 @@ def test_rows_unfold_to_command_files_and_checks(html: str) -> None:
     data = embedded(html)
     row = next(iter(data["rows"].values()))
     unfolded = dict(zip(data["sections"], row["d"], strict=True))
-    command = data["pool"][unfolded["Measure it again"]]
+    command = data["pool"][unfolded["Run it again"]]
     assert command.startswith("pytest bench/ --backend=cpu --engine=")
     assert "--profile=standard" in command
     assert "records.log" in data["pool"][unfolded["Raw data, under the results folder"]]

@@ -115,7 +115,7 @@ def test_rows_unfold_to_load_stages_energy_and_loadgen(every: Table) -> None:
     assert "LoadGen's verdict" not in server
     driven = texts["single_stream", "mlperf", "onnxruntime", "kws"]
     assert driven["LoadGen's verdict"]["result"] == "VALID, not official: shorter than the rules ask"
-    assert " --rules=mlperf" in driven["Measure it again"]
+    assert " --rules=mlperf" in driven["Run it again"]
     own = texts["single_stream", "accelmark", "onnxruntime", "my-model"]
     assert own["Workload"]["work"].startswith("operations that cannot be counted")
 

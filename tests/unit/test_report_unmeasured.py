@@ -13,11 +13,13 @@ import pytest
 from results import join, published
 from results.cost import Pricing
 from results.join import Table
-from results.report import estimated, market, page
+from results.report import claimed, estimated, market, page
 from results.report.lines import Line, baselines, lines
 from results.report.sheets import Cell, Context, sheets
 from tests.fakes import market as made
 from tests.fakes import records, showcase
+
+OFFLINE = {"scenario": "Offline", "metric": "throughput", "batch": "", "source": "x"}
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +107,7 @@ class TestEstimates:
         assert "Conditions" not in told
         assert told["Estimate"]["by"] == f"estimate by {records.TOOL}"
         assert told["Estimate"]["it warns"] == records.CAVEAT
-        assert told["Measure it again"] == "pytest bench/ --target ethos_u:all"
+        assert told["Run it again"] == "pytest bench/ --target ethos_u:all"
 
     def test_no_estimates_no_section(self, tmp_path: Path) -> None:
         records.write_root(tmp_path, identities=4, runs=1, repeats=1, mixed=False)
@@ -115,6 +117,17 @@ class TestEstimates:
 
 
 class TestMarket:
+    @pytest.mark.parametrize("beside", [True, False])
+    def test_others_figures_in_the_hardware_table_are_not_called_measured(self, tmp_path: Path, beside: bool) -> None:
+        rows = [made.row("NVIDIA A100-SXM-80GB", "resnet50", 80_000, "Samples/s", n_accel="8", **OFFLINE)]
+        if beside:
+            rows.append(made.row("Some CPU", "resnet50", 1000, "Samples/s", n_accel="", dtype="fp32", **OFFLINE))
+        (tmp_path / "x.csv").write_text(made.table(*rows))
+        published.import_file(tmp_path / "x.csv", tmp_path)
+        basis = {row.kind: row.basis for row in claimed.claims(join.table(tmp_path)).rows}
+        assert basis["A100"] == ("published" if beside else "measured")
+        assert basis["CPU"] == "measured"
+
     def test_networks_of_ours_stand_apart_from_others(self, every: Table) -> None:
         found = market.market(every.published)
         assert found is not None

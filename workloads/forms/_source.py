@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from workloads.contract import Unsupported
+from workloads.onnxfile import PROTOBUF_MAX_BYTES
 
 OPSETS = range(13, 29)
 """Versions of ONNX' operator set. Before 13, Softmax means something else, and sizes are attributes that are inputs
 since; of 28, the newest in November 2026, every official test case of the form jax passes or is refused."""
 DOMAINS = ("", "ai.onnx")
-PROTOBUF_MAX_BYTES = 2**31 - 1
-"""The largest message that protobuf reads (protobuf.dev, "Proto Limits"), and the largest FlatBuffer."""
 
 
 def check_opset(proto: Any) -> None:
@@ -24,7 +23,10 @@ def check_opset(proto: Any) -> None:
 
 
 def whole(path: Path, form: str) -> Any:
-    """The onnx.ModelProto with its weights; Unsupported, before they are read, where no single file could hold them."""
+    """The onnx.ModelProto with its weights; Unsupported, before they are read, where no single file could hold them.
+
+    A FlatBuffer ends where a message of protobuf does.
+    """
     import onnx
 
     proto = onnx.load(path, load_external_data=False)

@@ -17,7 +17,7 @@ from workloads.forms._tflite.file import TfliteFile
 from workloads.forms._tflite.graph import Node, read
 from workloads.forms._tflite.lowering import Lowering
 
-VERSION = 4
+VERSION = 5
 """Goes up with every change of what is written, as files are kept between runs."""
 LOWERINGS: Mapping[str, Callable[[Lowering, Node], None]] = {
     "Conv": layers.conv,

@@ -64,7 +64,10 @@ def _stored(array: Array, detail: Mapping[str, Any]) -> Array:
 
 
 def _subtract(schema: types.ModuleType, model: Any, operator: Any, shift: Array) -> None:
-    """From the bias, which counts in steps of the input's scale times the weight's. A ReLU behind it would cut off."""
+    """From the bias, which counts in steps of the input's scale times the weight's. A ReLU behind it would cut off.
+
+    Where a channel's weights are next to nothing, so are its steps, and more of them are needed than a bias can count.
+    """
     tensors = model.subgraphs[0].tensors
     if len(operator.inputs) < 3 or operator.inputs[2] < 0:
         return
@@ -73,5 +76,6 @@ def _subtract(schema: types.ModuleType, model: Any, operator: Any, shift: Array)
     source, weight, bias = (tensors[index] for index in operator.inputs[:3])
     steps = shift / (source.quantization.scale[0] * np.asarray(weight.quantization.scale, np.float64))
     buffer = model.buffers[bias.buffer]
-    values = np.frombuffer(np.asarray(buffer.data, np.uint8).tobytes(), "<i4") - np.rint(steps).astype("<i4")
-    buffer.data = np.frombuffer(values.astype("<i4").tobytes(), np.uint8)
+    values = np.frombuffer(np.asarray(buffer.data, np.uint8).tobytes(), "<i4") - np.rint(steps)
+    limits = np.iinfo(np.int32)
+    buffer.data = np.frombuffer(np.clip(values, limits.min, limits.max).astype("<i4").tobytes(), np.uint8)

@@ -1,7 +1,8 @@
 """What a lowering to TFLite needs to know of an ONNX graph: shapes, constants, and the nodes that are left to lower.
 
 The graph is walked twice, with every free size once 1 and once 2. What is the same in both walks is constant, what
-differs depends on a free size, and becomes None in shapes and -1 in integer constants, as RESHAPE has it.
+differs depends on a free size, and becomes None in shapes. A value that does so only a Reshape may read: the shape of
+its output says the same.
 """
 
 from __future__ import annotations
@@ -155,7 +156,7 @@ def _type_of(tensor: Any) -> Any:
 def _merged(proto: Any, one: _Walk, two: _Walk) -> Graph:
     from onnx import helper
 
-    constants = {name: _constant(name, array, two.known[name]) for name, array in one.known.items()}
+    constants = {name: array for name, array in one.known.items() if _equal(array, two.known[name])}
     nodes = [
         Node(
             node.op_type,
@@ -164,8 +165,11 @@ def _merged(proto: Any, one: _Walk, two: _Walk) -> Graph:
             {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute},
         )
         for node in proto.node
-        if node.output[0] not in constants
+        if node.output[0] not in one.known
     ]
+    read = {name for node in nodes if node.kind != "Reshape" for name in node.inputs}
+    if free := sorted(read & one.known.keys() - constants.keys()):
+        raise Unsupported(f"tflite cannot hold {free[0]}, which depends on a free size")
     return Graph(
         tuple(value.name for value in proto.input if value.name in one.types),
         tuple(value.name for value in proto.output),
@@ -176,12 +180,8 @@ def _merged(proto: Any, one: _Walk, two: _Walk) -> Graph:
     )
 
 
-def _constant(name: str, one: Array, two: Array) -> Array:
-    if one is two or (one.shape == two.shape and np.array_equal(one, two)):
-        return one
-    if one.shape != two.shape or one.dtype.kind != "i":
-        raise Unsupported(f"tflite cannot hold {name}, which depends on a free size")
-    return np.where(one == two, one, -1)
+def _equal(one: Array, two: Array) -> bool:
+    return one is two or (one.shape == two.shape and np.array_equal(one, two))
 
 
 def _shapes(one: Sequence[int], two: Sequence[int]) -> tuple[int | None, ...]:

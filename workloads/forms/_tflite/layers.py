@@ -187,7 +187,7 @@ def dense(to: Lowering, node: Node) -> None:
 
 
 def matmul(to: Lowering, node: Node) -> None:
-    if node.inputs[1] in to.graph.constants and len(to.shape(node.inputs[1])) == 2:
+    if _is_dense(to, node, node.inputs[0]):
         dense(to, node)
     else:
         to.emit("BATCH_MATMUL", node, [to.use(name) for name in node.inputs], "BatchMatMulOptions")
@@ -214,8 +214,9 @@ def flatten(to: Lowering, node: Node) -> None:
 
 
 def _is_dense(to: Lowering, node: Node, name: str) -> bool:
-    constant = len(node.inputs) > 1 and node.inputs[1] in to.graph.constants
-    return node.kind in ("Gemm", "MatMul") and node.inputs[0] == name and constant
+    """Whether `dense` lowers the node, and takes the value as what it multiplies."""
+    matrix = to.graph.constants.get(node.inputs[1]) if node.kind in ("Gemm", "MatMul") else None
+    return node.inputs[0] == name and matrix is not None and matrix.ndim == 2
 
 
 def global_pool(to: Lowering, node: Node) -> None:
