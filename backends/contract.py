@@ -49,7 +49,8 @@ class Presence:
     """Whether something can be used here, and if not, why and what to do about it.
 
     `absent`: not there, which is no fault. `no_permission` and `broken`: there, and cannot be used, which is one.
-    `no_such_target`: what was asked for can be meant nowhere, so the asking is at fault. Of an absent kind of hardware `devices` may still be compiled for: then none of them `runs`.
+    `no_such_target`: what was asked for can be meant nowhere, so the asking is at fault. Of an absent kind of hardware
+    `devices` may still be compiled for: then none of them `runs`.
     """
 
     state: Literal["present", "absent", "no_permission", "broken", "no_such_target"]
@@ -116,9 +117,9 @@ class Estimate:
 
     `provenance`: a static model of the hardware predicts ("estimate", without variance), or its arithmetic was
     simulated ("simulator": its outputs count, its time never does). `source` names the tool and its version, `caveat`
-    is its own warning. `facts.settings` hold all that the figures depend on, `facts.placement` the share that the device
-    takes. `numerics` computes on the host what the device would, from the very same artefact: only its outputs are
-    looked at.
+    is its own warning. `facts.settings` hold all that the figures depend on, `facts.placement` the share that the
+    device takes. `numerics` computes on the host what the device would, from the very same artefact: only its outputs
+    are looked at.
 
     `flops` are the compiler's own count for one run. `memory_peak_bytes` of `memory_limit_bytes` is the device's main
     memory, `sram_peak_bytes` its fast memory. `fallback_operators` would run on the host's processor: with any of them

@@ -60,8 +60,8 @@ def read(path: Path = TABLE) -> list[Row]:
     try:
         rows = tomllib.loads(path.read_text(encoding="utf-8")).get("row", [])
         return [_row(values) for values in rows]
-    except (tomllib.TOMLDecodeError, TypeError) as error:
-        raise ValueError(f"{path} is no support table: {error}; make it again: pytest --support {path}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path} is no support table: {error}; write one with pytest --support FILE.toml") from error
 
 
 def _row(values: dict[str, object]) -> Row:

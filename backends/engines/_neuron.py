@@ -49,10 +49,12 @@ def available_to_jax(host: Host = HOST) -> Presence:
 
 
 def prepare_for_jax() -> None:
-    """One core, and a compiler that casts nothing unless the user has it cast."""
+    """One core, and a compiler that casts nothing: the precision is the program's own. Raises Unsupported."""
     reserve(1)
     flags = os.environ.get(COMPILER_FLAGS, "")
-    if "--auto-cast" not in flags:
+    if "--auto-cast" in flags.replace(NO_CAST, ""):
+        raise Unsupported(f"{COMPILER_FLAGS}={flags} casts whatever the precision says: unset it")
+    if NO_CAST not in flags:
         os.environ[COMPILER_FLAGS] = f"{flags} {NO_CAST}".strip()
 
 

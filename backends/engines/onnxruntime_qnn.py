@@ -45,7 +45,7 @@ class OnnxRuntimeQnnEngine(Engine):
     name = "onnxruntime_qnn"
 
     def form_for(self, precision: str) -> str:
-        return "onnx_qdq" if precision == "int8" else self.form
+        return {"int8": "onnx_qdq", "fp16": self.form}.get(precision, "")
 
     def available(self, device: Device) -> Presence:
         if self.name not in device.address:

@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import workloads.forms
 from backends.contract import Backend, Device, Engine
 from bench import parts
 from bench.bundle.manifest import BundleError
 from bench.cases import scheme
 from bench.selection import PRECISIONS
 
+WEIGHTS = "weights"
+"""The form of engines that make the network themselves: its file is no whole model, so it cannot be carried."""
+QUANTISED = ("fp8", "int8", "int4")
+"""What an engine cannot make of a file in another precision, as that takes samples to calibrate with."""
+
 
 @dataclass(frozen=True)
 class Aim:
     """`name` as it was asked for; a form, and the precision that it computes in.
 
-    `away` are engines with devices that they compile for here.
+    `engine` is the only one that it is for, "": any that starts from the form. `away` are engines with devices that
+    they compile for here.
     """
 
     name: str
     form: str
     precision: str
+    engine: str = ""
     away: tuple[tuple[Engine, Device], ...] = ()
 
 
-def forms() -> list[str]:
-    """The lowerings that there are."""
-    return [one.name for one in pkgutil.iter_modules(workloads.forms.__path__) if not one.name.startswith("_")]
+def forms(extra: Sequence[str] = ()) -> list[str]:
+    """Those that an engine starts from and that are a whole model in a file."""
+    started = {engine.form_for(one) for engine in _every_engine(extra) for one in PRECISIONS}
+    return sorted(started - {"", WEIGHTS})
 
 
 def aim(target: str, precision: str = "", extra: Sequence[str] = ()) -> Aim:
@@ -37,14 +43,22 @@ def aim(target: str, precision: str = "", extra: Sequence[str] = ()) -> Aim:
 
     Raises BundleError for what is none of these, and for a precision that nothing starts from it in.
     """
-    if target not in forms():
+    if target not in forms(extra):
         return _started_from(target, precision, extra)
-    found = [one for one in PRECISIONS if any(engine.form_for(one) == target for engine in _every_engine(extra))]
-    if not found:
-        raise BundleError(f"no engine starts from {target}; name another form: {', '.join(forms())}")
-    if precision and precision not in found:
-        raise BundleError(f"--precision {precision}: engines start from {target} in {', '.join(found)}")
-    return Aim(target, target, precision or found[0])
+    if precision not in ("", own := _own(target, extra)):
+        other = sorted({form for form in forms(extra) if _own(form, extra) == precision})
+        remedy = f"name {' or '.join(other)}" if other else "name the engine that computes in it"
+        raise BundleError(f"--precision {precision}: what {target} holds is {own}; {remedy} with --target")
+    return Aim(target, target, own)
+
+
+def _own(form: str, extra: Sequence[str]) -> str:
+    """The precision that a file of this form is in: the finest that engines start from it in.
+
+    An engine that starts from the same file in a coarser one casts it as it compiles.
+    """
+    engines = _every_engine(extra)
+    return next(one for one in PRECISIONS if any(engine.form_for(one) == form for engine in engines))
 
 
 def _started_from(target: str, precision: str, extra: Sequence[str]) -> Aim:
@@ -55,15 +69,22 @@ def _started_from(target: str, precision: str, extra: Sequence[str]) -> Aim:
     if not engines:
         raise BundleError(_unknown(target, extra))
     for one in (precision,) if precision else PRECISIONS:
-        started = {form: engine for engine in engines if (form := engine.form_for(one))}
+        started = {form: engine for engine in engines if _holds(form := engine.form_for(one), one, extra)}
         if len(started) > 1:
             several = ", ".join(f"{form} ({engine.name})" for form, engine in started.items())
             raise BundleError(f"the engines of {target} start from {several}: name a form")
-        for form, engine in started.items():
-            away = [device for device in devices if not device.runs and engine.name in device.address]
-            return Aim(target, form, one, tuple((engine, device) for device in away))
+        for form in started:
+            takers = [engine for engine in engines if engine.form_for(one) == form]
+            gone = [device for device in devices if not device.runs]
+            away = tuple((engine, device) for engine in takers for device in gone if engine.name in device.address)
+            return Aim(target, form, one, takers[0].name if len(takers) == 1 else "", away)
     named = f" in {precision}" if precision else ""
-    raise BundleError(f"{target} takes no file{named}: name a form: {', '.join(forms())}")
+    raise BundleError(f"{target} takes no file{named}: name a form: {', '.join(forms(extra))}")
+
+
+def _holds(form: str, precision: str, extra: Sequence[str]) -> bool:
+    """Whether a file of this form is all that an engine needs to compute in `precision`."""
+    return form not in ("", WEIGHTS) and (precision not in QUANTISED or _own(form, extra) == precision)
 
 
 def _devices(target: str, extra: Sequence[str]) -> list[Device]:
@@ -82,8 +103,9 @@ def _devices(target: str, extra: Sequence[str]) -> list[Device]:
 def _unknown(target: str, extra: Sequence[str]) -> str:
     backends = [one.name for one in parts.collect(Backend, extra) if one.part]
     if target in backends:
-        return f"no engine here is known to drive {target}: name a form: {', '.join(forms())}"
-    return parts.no_such("target", target, [*forms(), *backends, *(engine.name for engine in _every_engine(extra))])
+        return f"no engine here is known to drive {target}: name a form: {', '.join(forms(extra))}"
+    engines = [one.name for one in _every_engine(extra) if any(_holds(one.form_for(p), p, extra) for p in PRECISIONS)]
+    return parts.no_such("target", target, sorted({*forms(extra), *backends, *engines}))
 
 
 def _every_engine(extra: Sequence[str]) -> list[Engine]:

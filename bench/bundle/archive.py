@@ -29,6 +29,9 @@ from workloads import weights
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time that an entry can have: when a bundle was made is not content."""
+ENTRY = b"PK\x03\x04"
+"""What every ZIP archive with an entry begins with; the first entry's name follows, in a bundle the manifest's."""
+NAME_AT = 30
 AGAIN = "fetch it again, or make it again: accelmark export"
 
 
@@ -58,10 +61,12 @@ def unpack(path: Path) -> tuple[Path, Manifest]:
 
     Raises BundleError for what is no bundle, a damaged one, or one that holds anything that its manifest does not name.
     """
+    if path.is_dir():
+        raise BundleError(f"{path}: is a folder; name the .zip file that accelmark export wrote")
     if not path.is_file():
         raise BundleError(f"{path}: there is no such file")
     if not zipfile.is_zipfile(path):
-        raise BundleError(f"{path}: no bundle: accelmark export makes one")
+        raise _foreign(path, "no bundle: accelmark export makes one")
     home = weights.cache_root() / "bundles" / content_of(path).sha256[:32]
     if (known := _intact(home)) is not None:
         return home, known
@@ -123,9 +128,20 @@ def _entries(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
     if sum(entry.file_size for entry in entries) > path.stat().st_size:
         raise BundleError(f"{path}: refused, as its entries overlap: together they are longer than the file")
     named = {entry.filename: entry for entry in entries}
-    if MANIFEST not in named or named[MANIFEST].file_size > MANIFEST_BYTES_MAX:
-        raise BundleError(f"{path}: no bundle of accelmark export: it has no {MANIFEST}")
+    if MANIFEST not in named:
+        raise _foreign(path, f"no bundle of accelmark export: it has no {MANIFEST}")
+    if named[MANIFEST].file_size > MANIFEST_BYTES_MAX:
+        raise BundleError(f"{path}: no bundle of accelmark export: its {MANIFEST} is over {MANIFEST_BYTES_MAX:,} bytes")
     return named
+
+
+def _foreign(path: Path, why: str) -> BundleError:
+    """What to raise of a file without a bundle's end: of one that begins as bundles do, that it was cut off."""
+    with path.open("rb") as file:
+        head = file.read(NAME_AT + len(MANIFEST))
+    if head[: len(ENTRY)] == ENTRY and head[NAME_AT:] == MANIFEST.encode():
+        return DamagedError(f"{path}: damaged: it begins as a bundle and has no end: {AGAIN}")
+    return BundleError(f"{path}: {why}")
 
 
 def _compare(entries: dict[str, zipfile.ZipInfo], manifest: Manifest, path: Path) -> None:

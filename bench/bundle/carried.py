@@ -17,6 +17,7 @@ from workloads.contract import Golden, Model, Samples, Split, Tolerance, Unsuppo
 if TYPE_CHECKING:
     from workloads.contract import Arrays
 
+ONNX = "onnx"
 COMPILED = {"_edgetpu.tflite": ("edgetpu", "int8")}
 """What a file's name ends with that comes without a manifest, by its vendor's convention: its form and precision."""
 
@@ -32,12 +33,15 @@ class Carried:
 
 
 class CarriedModel(Model):
-    """There is what was carried and nothing else: an engine that made its own artefact would be tried with another."""
+    """There is what was carried, and what is made of that very file: an artefact of other origin would be another's.
+
+    Lowerings make things of an ONNX file, which `origin` then is: JAX has its function made of it.
+    """
 
     def form(self, name: str) -> Any:
-        if name not in self.given:
+        if name not in self.given and ONNX not in self.given:
             raise Unsupported(f"{self.name} was carried here as {', '.join(self.given)}, and this engine needs {name}")
-        return self.given[name]
+        return super().form(name)
 
 
 def compiled(path: Path) -> tuple[str, str] | None:
@@ -75,7 +79,8 @@ def given(carried: Carried, model: Model, form: str, precision: str) -> Model:
     if carried.told is not None and carried.told.precision != precision:
         raise Unsupported(f"the bundle was made for {carried.told.precision}, not for {precision}")
     told = {one.name: getattr(model, one.name) for one in fields(model)}
-    return CarriedModel(**{**told, "digest": carried.sha256, "given": {carried.form: carried.path}})
+    only = {"origin": str(carried.path), "net": None, "digest": carried.sha256}
+    return CarriedModel(**{**told, **only, "given": {carried.form: carried.path}})
 
 
 class Bundled(Workload):

@@ -6,14 +6,15 @@ import platform
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from backends.contract import Plan
+from backends.contract import Device, Engine, Plan
 from bench import ROOT, build, parts
 from bench.bundle import trial
 from bench.bundle.aim import Aim
@@ -70,7 +71,7 @@ def export(name: str, target: Aim, out: Path, extra: Sequence[str] = ()) -> tupl
             unverified="not tried yet",
             files={name: content_of(folder / name) for name in _files(folder)},
         )
-        told = _tried(folder, told, extra)
+        told = _tried(folder, told, target, extra)
         out.mkdir(parents=True, exist_ok=True)
         path = out / f"{name}-{re.sub('[^A-Za-z0-9_]+', '-', target.name)}-{target.precision}.zip"
         pack(folder, told, path)
@@ -99,7 +100,7 @@ def _artefact(workload: Workload, form: str, folder: Path, extra: Sequence[str])
 
 def _path(model: Model, form: str) -> Path:
     made = model.form(form)
-    if not isinstance(made, Path) or made.name == weights.FILE_NAME:
+    if not isinstance(made, Path):
         raise BundleError(f"form {form} is no whole model in a file, so it cannot be carried: name onnx or tflite")
     return made
 
@@ -153,18 +154,43 @@ def _tools() -> dict[str, str]:
     return versions
 
 
-def _tried(folder: Path, told: Manifest, extra: Sequence[str]) -> Manifest:
-    """The manifest with what came of running the artefact here; raises BundleError where it answers wrongly."""
+def _tried(folder: Path, told: Manifest, target: Aim, extra: Sequence[str]) -> Manifest:
+    """The manifest with what came of running the artefact here.
+
+    Raises BundleError where it answers wrongly, and where the engine that it was asked for takes it on no device.
+    """
     (folder / "manifest.json").write_text(told.to_text(), encoding="utf-8")
+    specification = target.name if ":" in target.name else ""
+
+    def verdicts(places: Iterable[tuple[Engine, Device]]) -> Iterator[trial.Verdict]:
+        for engine, device in places:
+            verdict = trial.run(folder, told, engine, device, extra, specification)
+            if not verdict.refused and engine.available(device).state != "present":
+                continue  # its toolchain is lacking, which engines find out behind what they refuse
+            if verdict.ok is False:
+                raise BundleError(
+                    f"{told.workload} as {told.form} is not what it should be, so nothing is written: {verdict.text}"
+                )
+            yield verdict
+
+    own = list(verdicts(_meant(told, target, extra)))
+    if own and all(one.refused for one in own):
+        why = "; ".join(one.text for one in own)
+        raise BundleError(
+            f"{target.name} does not take {told.workload} as {told.form}: {why}; name another --precision"
+        )
+    others = (pair for pair in trial.engines(told, extra) if pair[0].name != target.engine)
     refusals = []
-    for engine, device in trial.engines(told, extra):
-        verdict = trial.run(folder, told, engine, device, extra)
+    for verdict in chain(own, verdicts(others)):
         if verdict.ok:
             return replace(told, verified=verdict.text, unverified="")
-        if verdict.ok is False:
-            raise BundleError(
-                f"{told.workload} as {told.form} is not what it should be, so nothing is written: {verdict.text}"
-            )
         refusals.append(verdict.text)
     why = "; ".join(refusals) or f"no engine here runs {told.form} in {told.precision}"
     return replace(told, verified="", unverified=why)
+
+
+def _meant(told: Manifest, target: Aim, extra: Sequence[str]) -> Iterator[tuple[Engine, Device]]:
+    """The engine that the bundle is for, with each device that it can run on here or could compile for."""
+    if target.engine:
+        yield from trial.engines(told, extra, (target.engine,))
+    yield from target.away

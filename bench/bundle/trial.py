@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from backends.contract import Backend, Device, Engine
 from bench import parts, supervisor
 from bench.bundle.manifest import Manifest
 from bench.protocol import Effort, Job
+from bench.scenarios import COMPILE
 from results import checks
 from results.record import OutputCheck, Placement
 
@@ -20,10 +21,14 @@ EFFORT = Effort(warmup_max_s=0.2, min_duration_s=0.05, min_queries=1, max_durati
 
 @dataclass(frozen=True)
 class Verdict:
-    """Of one engine on one device: `ok` is None where it could not be tried, and `text` says what came of it."""
+    """Of one engine on one device: `ok` is None where it could not be tried, and `text` says what came of it.
+
+    `refused` is the engine's own answer: it does not take this bundle.
+    """
 
     ok: bool | None
     text: str
+    refused: bool = False
 
 
 def engines(told: Manifest, extra: Sequence[str] = (), wanted: Sequence[str] = ()) -> Iterator[tuple[Engine, Device]]:
@@ -38,26 +43,39 @@ def engines(told: Manifest, extra: Sequence[str] = (), wanted: Sequence[str] = (
         yield from ((one.part, device) for device in devices if one.part.available(device).state == "present")
 
 
-def run(folder: Path, told: Manifest, engine: Engine, device: Device, extra: Sequence[str] = ()) -> Verdict:
-    """The bundle unpacked in `folder`, on a device that is here."""
+def run(
+    folder: Path, told: Manifest, engine: Engine, device: Device, extra: Sequence[str] = (), target: str = ""
+) -> Verdict:
+    """The bundle unpacked in `folder`, on a device; for one that does not run here what its compiler makes of it.
+
+    `target` is the `--target` by which a backend knows that device, "": it needs none.
+    """
     label = f"{engine.name} on {device.name}"
+    if not device.runs:
+        label = f"{engine.name} compiling for {device.name}"
     with tempfile.TemporaryDirectory(prefix="accelmark-bundle-") as scratch:
-        outcome = supervisor.run(_job(folder, told, engine, device, extra, Path(scratch) / "samples.i64"))
+        job = _job(folder, told, engine, device, extra, Path(scratch) / "samples.i64")
+        if not device.runs:
+            job = replace(job, scenario=COMPILE, targets=(target,) if target else ())
+        outcome = supervisor.run(job)
     if outcome.status != "ok" or outcome.result is None:
         why = "; ".join(text for text in (outcome.reason, outcome.remedy) if text)
-        return Verdict(None if outcome.status == "unsupported" else False, f"{label}: {why}")
+        refused = outcome.status == "unsupported"
+        return Verdict(None if refused else False, f"{label}: {why}", refused)
     version = outcome.result["versions"].get(engine.name)
     label = f"{label} ({engine.module or engine.name} {version})" if version else label
-    faults, agreement = _judged(outcome.result["evidence"])
+    if not outcome.result["evidence"]["outputs"]:
+        return Verdict(None, f"{label}: it was compiled, and nothing here computes with it")
+    faults, agreement = _judged(outcome.result["evidence"], device.runs)
     return Verdict(not faults, f"{label}: {'; '.join(faults) or agreement}")
 
 
-def _judged(evidence: Mapping[str, Any]) -> tuple[list[str], str]:
-    """What is wrong, and in what words nothing is."""
+def _judged(evidence: Mapping[str, Any], runs: bool) -> tuple[list[str], str]:
+    """What is wrong, and in what words nothing is. A compiler may well leave operators to the device's own host."""
     outputs, placed = OutputCheck.model_validate(evidence["outputs"]), Placement.model_validate(evidence["placement"])
     faults = [] if outputs.finite else ["an output holds NaN or infinity"]
     faults += checks.output_faults(outputs)
-    if placed.share < 1:
+    if runs and placed.share < 1:
         faults.append(f"only {placed.share:.0%} of it ran on {placed.device} ({placed.proof})")
     return (
         faults,

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -29,8 +30,13 @@ from results.strict import Strict
 __all__ = ["LOG", "Bad", "Import", "Imported", "Published", "import_file", "read"]
 
 LOG: Final = "published.log"
-FILE_MAX_BYTES: Final = 64 << 20
-"""Far beyond any of these files; what is larger is another kind of file."""
+FILE_MAX_BYTES: Final = log.MAX_LINE_BYTES
+ROWS_MAX: Final = 20_000
+"""Far beyond any of these files, and about what a line of the log holds; what is larger is another kind of file."""
+
+LINE_MAX_BYTES: Final = log.MAX_LINE_BYTES - 64
+"""A line of the log without its frame."""
+SPLIT: Final = "import it in parts"
 
 READERS = (mlperf, tiny, table)
 
@@ -60,31 +66,49 @@ def read(root: Path, problems: list[Problem]) -> tuple[Published, ...]:
 def import_file(path: Path, root: Path, now: datetime | None = None) -> Imported:
     """Append what `path` holds to the log under `root`, as one line; returns when it is on the disk.
 
-    Raises ValueError for a file of no known kind and StoreError where the log cannot be written.
+    Raises ValueError for a file of no known kind or too large a one, of which nothing is kept then, and StoreError
+    where the log cannot be written.
     """
     content = _content(path)
     reader, text = _reader(path, content)
     origin = {"file": path.name, "file_sha256": hashlib.sha256(content).hexdigest()}
-    found = list(reader.rows(text))
+    found = _found(path, reader, text)
     rows = [row.model_copy(update=origin) for row in found if isinstance(row, Published)]
     bad = tuple(row for row in found if isinstance(row, Bad))
+    when = f"{now or datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    if len(_line(when, rows)) > LINE_MAX_BYTES:
+        raise ValueError(f"{path}: over {LINE_MAX_BYTES:,} bytes as it would be kept, which is the limit; {SPLIT}")
+    if not rows:
+        return Imported(0, 0, bad)
     with _locked(root) as handle:
         known = {row.key for row in read(root, [])}
         new = tuple(_unseen(rows, known))
         if new:
-            when = f"{now or datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-            log.append(
-                handle, root / LOG, Import(imported_utc=when, rows=new).model_dump_json(exclude_none=True).encode()
-            )
+            log.append(handle, root / LOG, _line(when, new))
     return Imported(len(new), len(rows) - len(new), bad)
+
+
+def _line(when: str, rows: Sequence[Published]) -> bytes:
+    return Import(imported_utc=when, rows=tuple(rows)).model_dump_json(exclude_none=True).encode()
+
+
+def _found(path: Path, reader: Any, text: str) -> list[Published | Bad]:
+    """All rows; raises ValueError, naming the file, for a damaged one and before the rest of too long a one is read."""
+    try:
+        found = list(islice(reader.rows(text), ROWS_MAX + 1))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if len(found) > ROWS_MAX:
+        raise ValueError(f"{path}: over {ROWS_MAX:,} rows, which is the limit; {SPLIT}")
+    return found
 
 
 def _content(path: Path) -> bytes:
     if path.exists() and not path.is_file():
         raise ValueError(f"{path}: no file, so nothing can be imported from it; {_KINDS}")
     if path.stat().st_size > FILE_MAX_BYTES:
-        size = path.stat().st_size >> 20
-        raise ValueError(f"{path}: {size} MiB, where no published table has over {FILE_MAX_BYTES >> 20}; {_KINDS}")
+        size = path.stat().st_size / (1 << 20)
+        raise ValueError(f"{path}: {size:.1f} MiB, and the limit is {FILE_MAX_BYTES >> 20} MiB; {SPLIT}")
     return path.read_bytes()
 
 

@@ -25,7 +25,7 @@ def rows(text: str) -> Iterator[Published | Bad]:
     try:
         entries = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{KIND}: not JSON ({error})") from error
+        raise ValueError(f"a damaged or incomplete file, as it is not JSON ({error}): fetch it again") from error
     for line, entry in enumerate(entries, 1):
         try:
             yield made(line, _values(entry), "the entry has no such figure")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from datetime import date
 
 from results.published.row import Bad, Published, cleaned, csv_rows, has_columns, number, precision, whole
 
@@ -32,7 +34,7 @@ def rows(text: str) -> Iterator[Published | Bad]:
 def _values(row: Mapping[str, str]) -> dict[str, object]:
     return {
         "source": cleaned(row["source"])[:300],
-        "date": cleaned(row["date"]) or "undated",
+        "date": _date(row["date"]),
         "hardware": cleaned(row["hardware"]),
         "accelerators": whole(row["n_accel"], "n_accel") if row["n_accel"].strip() else None,
         "software": cleaned(row["software"]),
@@ -45,6 +47,17 @@ def _values(row: Mapping[str, str]) -> dict[str, object]:
         "missing": {"accelerators": "the table does not say", "batch": _said(row["batch"])},
         **_figure(row),
     }
+
+
+def _date(text: str) -> str:
+    """In the table's own words; raises ValueError where these begin with a day or month that no calendar has."""
+    words = cleaned(text)
+    if told := re.match(r"(\d{4})-(\d+)(?:-(\d+))?", words):
+        try:
+            date(*(int(part or 1) for part in told.groups()))
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"date {words[:40]!r} is in no calendar: {error}") from error
+    return words or "undated"
 
 
 def _said(batch: str) -> str:

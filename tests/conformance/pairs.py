@@ -9,6 +9,9 @@ from pathlib import Path
 from backends.contract import Backend, Device, Engine
 from bench import parts
 
+TARGETS = {"inferentia": ("inferentia:cores=1",)}
+"""Of hardware that is there, which give it addresses that it has not without: JAX computes on one core."""
+
 
 def pairs() -> list[tuple[str, str]]:
     """(backend, engine) of every device that test_probes.py describes, that is here, or that can be compiled for."""
@@ -27,4 +30,6 @@ def _described() -> Iterator[Device]:
 
     with tempfile.TemporaryDirectory() as folder:
         for number, (kind, files, denied, *_) in enumerate(CASES):
-            yield from kind(machine(Path(folder) / str(number), files, denied)).probe().devices
+            backend = kind(machine(Path(folder) / str(number), files, denied))
+            for targets in ((), TARGETS.get(backend.name, ())):
+                yield from backend.probe(targets).devices

@@ -17,6 +17,10 @@ def test_every_engine_that_could_drive_a_backend_is_listed() -> None:
     assert set(pairs()) - listed == set(), AGAIN
 
 
+def test_what_a_target_alone_gives_an_address_is_a_pair_too() -> None:
+    assert ("inferentia", "jax") in pairs()
+
+
 def test_nothing_is_listed_that_is_no_more() -> None:
     backends = {one.name for one in parts.collect(Backend)}
     engines = {one.name for one in parts.collect(Engine)}

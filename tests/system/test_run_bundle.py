@@ -94,12 +94,42 @@ def test_an_engine_of_another_form_says_so(exported: tuple[Path, str, str, str],
     assert {one.identity.engine for one in measured(tmp_path / "runs")} == {"reference", "litert"}
 
 
+@pytest.mark.tpu
+def test_what_is_exported_for_a_tpu_is_taken_by_its_engine(tmp_path: Path) -> None:
+    """JAX's function is made of the ONNX file that was carried."""
+    done = run(tmp_path, "bench.cli", "export", "kws", "--target", "tpu", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "verified: jax on " in done.stdout
+    path = tmp_path / "kws-tpu-fp32.zip"
+    assert bench(tmp_path, f"--artifact={path}", "--engine=jax", "--backend=cpu").returncode == 0
+    (record,) = measured(tmp_path / "runs")
+    assert (record.status, record.identity.engine) == ("ok", "jax")
+    assert record.evidence is not None
+    assert record.evidence.outputs is not None
+    assert record.evidence.outputs.identity_hits == 12
+
+
+@pytest.mark.parametrize(
+    ("target", "precision", "says"),
+    [("onnx", "int8", "what onnx holds is fp32"), ("qualcomm", "fp32", "qualcomm"), ("openvino", "int8", "openvino")],
+)
+def test_a_precision_that_the_target_does_not_take_is_refused_in_one_line(
+    tmp_path: Path, target: str, precision: str, says: str
+) -> None:
+    asked = ("--target", target, "--precision", precision, "--out", str(tmp_path))
+    done = run(tmp_path, "bench.cli", "export", "kws", *asked)
+    assert done.returncode == 2, done.stdout
+    (line,) = done.stderr.splitlines()
+    assert says in line
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.asic
 def test_an_ethos_u_gets_what_its_firmware_loads(tmp_path: Path) -> None:
     """The int8 file is what is verified; Vela's output of it lies beside, for each configuration asked for."""
     done = run(tmp_path, "bench.cli", "export", "kws", "--target", "ethos_u:u55-128", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert "verified: litert on" in done.stdout
+    assert "verified: vela compiling for Arm Ethos-U55-128" in done.stdout
     with zipfile.ZipFile(tmp_path / "kws-ethos_u-u55-128-int8.zip") as archive:
         (name,) = (name for name in archive.namelist() if name.startswith("device/"))
         assert "ethos-u55-128" in name
@@ -152,12 +182,14 @@ def test_a_bundle_that_answers_wrongly_is_not_verified(exported: tuple[Path, str
     ("arguments", "says"),
     [
         (("export", "kws", "--target", "abacus"), "unknown target abacus"),
-        (("export", "kws", "--target", "onnx", "--precision", "int4"), "kws has no tolerance for int4"),
-        (("export", "kws", "--target", "torch"), "no engine starts from torch"),
-        (("export", "kws", "--target", "weights"), "cannot be carried"),
-        (("export", "kws", "--target", "tflite_int8", "--precision", "fp32"), "start from tflite_int8 in int8"),
+        (("export", "kws", "--target", "openvino", "--precision", "tf32"), "kws has no tolerance for tf32"),
+        (("export", "kws", "--target", "torch"), "torch takes no file: name a form"),
+        (("export", "kws", "--target", "weights"), "unknown target weights"),
+        (("export", "kws", "--target", "tflite_int8", "--precision", "fp32"), "what tflite_int8 holds is int8"),
         (("export", "nothing", "--target", "onnx"), "unknown workload nothing"),
         (("verify", "README.md"), "no bundle: accelmark export makes one"),
+        (("verify", "docs"), "docs: is a folder; name the .zip file"),
+        (("support", "--take", "LICENSE"), "LICENSE is no support table: "),
         (("verify", "no/such/file.zip"), "there is no such file"),
     ],
 )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
+import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -146,7 +149,10 @@ def replaced(name: str, content: bytes):
         (replaced(manifest.MANIFEST, b"[]"), "manifest.json is damaged"),
         (replaced(manifest.MANIFEST, b"\xff\xfe"), "damaged"),
         (replaced(manifest.MANIFEST, b"[" * 100_000), "damaged"),
-        (replaced(manifest.MANIFEST, b" " * (manifest.MANIFEST_BYTES_MAX + 1)), "has no manifest.json"),
+        (
+            replaced(manifest.MANIFEST, b" " * (manifest.MANIFEST_BYTES_MAX + 1)),
+            "its manifest.json is over",
+        ),
         (replaced(manifest.MANIFEST, b'{"format": 2}'), "of format 2, and this checkout reads 1"),
     ],
 )
@@ -298,6 +304,18 @@ def test_a_file_that_says_nothing_is_refused(tmp_path: Path, name: str) -> None:
         choose(tmp_path / name, ("kws",), ())
 
 
+def test_a_folder_is_called_one(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"is a folder; name the \.zip file"):
+        unpack(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_a_bundle_that_was_cut_off_is_called_damaged(bundle: Path, share: float) -> None:
+    os.truncate(bundle, int(bundle.stat().st_size * share))
+    with pytest.raises(DamagedError, match="damaged: it begins as a bundle and has no end: fetch it again"):
+        unpack(bundle)
+
+
 def test_a_damaged_bundle_is_told_from_another_file(bundle: Path) -> None:
     with pytest.raises(DamagedError):
         unpack(rewritten(bundle, without("LICENSE")))
@@ -329,6 +347,21 @@ def test_a_worker_takes_a_compiled_file_for_what_it_would_make(monkeypatch: pyte
     assert found.artifact_sha256 == content_of(file).sha256
     with pytest.raises(Unsupported, match="carried here as edgetpu, and this engine needs onnx"):
         found.model.form("onnx")
+
+
+def test_an_engine_may_lower_the_carried_onnx_file_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """JAX has its function made of it: of that file and not of this checkout's network."""
+    monkeypatch.setenv("ACCELMARK_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "net.onnx"
+    file.write_bytes(b"no graph")
+    model = replace(MODEL, net=lambda: None)
+    found = carried.given(carried.Carried(file, "onnx", "a" * 64, None), model, "onnx", "fp32")
+    assert (found.form("onnx"), found.form("weights"), found.origin, found.digest) == (file, file, str(file), "a" * 64)
+    assert found.net is None
+    lowered = []
+    monkeypatch.setitem(sys.modules, "workloads.forms.jax", SimpleNamespace(build=lambda one: lowered.append(one)))
+    found.form("jax")
+    assert lowered == [found]
 
 
 def test_a_worker_refuses_what_was_changed_since(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from backends.contract import Backend, Device, Engine, Presence
 from bench import parts
 from bench.bundle import export as exporting
 from bench.bundle import trial
-from bench.bundle.aim import Aim, aim
+from bench.bundle.aim import Aim, aim, forms
 from bench.bundle.export import export
 from bench.bundle.manifest import BundleError
 from bench.bundle.trial import Verdict
@@ -54,6 +54,19 @@ class Both(Everything):
         return {"fp32": "tflite", "int8": "tflite_int8"}.get(precision, "tflite")
 
 
+class Halves(Everything):
+    """Refuses fp32 as engines do that make nothing for it."""
+
+    name = "halves"
+
+    def form_for(self, precision: str) -> str:
+        return {"fp16": "onnx", "int8": "onnx_qdq"}.get(precision, "")
+
+
+class Module(Everything):
+    name, form = "module", "weights"
+
+
 class Formless(Everything):
     name, form = "formless", ""
 
@@ -74,7 +87,7 @@ def backend(kind: str, *engines: str) -> Backend:
 @pytest.fixture(autouse=True)
 def shelf(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts with known forms, in place of those that there are; workloads stay."""
-    engines = [Everything(), Integers(), Both(), Formless()]
+    engines = [Everything(), Integers(), Both(), Halves(), Module(), Formless()]
     backends = [backend("mixed", "everything", "both"), backend("npu", "integers"), backend("bare", "nobody")]
     shelves = {Engine: engines, Backend: backends}
     collect = parts.collect
@@ -91,7 +104,11 @@ def shelf(monkeypatch: pytest.MonkeyPatch) -> None:
     ("target", "precision", "form", "chosen"),
     [
         ("onnx", "", "onnx", "fp32"),
-        ("onnx", "bf16", "onnx", "bf16"),
+        ("onnx", "fp32", "onnx", "fp32"),
+        ("onnx_qdq", "", "onnx_qdq", "int8"),
+        ("everything", "bf16", "onnx", "bf16"),
+        ("halves", "", "onnx", "fp16"),
+        ("halves", "int8", "onnx_qdq", "int8"),
         ("tflite", "", "tflite", "fp32"),
         ("tflite_int8", "", "tflite_int8", "int8"),
         ("integers", "", "tflite_int8", "int8"),
@@ -118,13 +135,42 @@ def test_targets(target: str, precision: str, form: str, chosen: str) -> None:
         ("mixed", "", r"start from onnx \(everything\), tflite \(both\): name a form"),
         ("formless", "", "formless takes no file"),
         ("integers", "fp32", "integers takes no file in fp32"),
-        ("tflite_int8", "fp32", "engines start from tflite_int8 in int8"),
-        ("torch", "", "no engine starts from torch"),
+        ("tflite_int8", "fp32", "what tflite_int8 holds is int8; name onnx or tflite with"),
+        ("onnx", "int8", "--precision int8: what onnx holds is fp32; name onnx_qdq or tflite_int8 with --target"),
+        ("onnx", "bf16", "what onnx holds is fp32; name the engine that computes in it"),
+        ("everything", "int8", "everything takes no file in int8"),
+        ("module", "", "module takes no file"),
+        ("weights", "", "unknown target weights"),
+        ("torch", "", "unknown target torch"),
     ],
 )
 def test_targets_that_mean_nothing(target: str, precision: str, says: str) -> None:
     with pytest.raises(BundleError, match=says):
         aim(target, precision)
+
+
+def test_only_the_engine_that_is_alone_decides_for_a_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [aim(target).engine for target in ("onnx", "npu", "halves")] == ["", "integers", "halves"]
+    monkeypatch.setattr(Both, "form_for", lambda *_: "onnx")
+    assert (aim("mixed").engine, len(aim("mixed").away)) == ("", 2)
+
+
+def test_every_target_that_is_offered_means_something_and_stands_there_once() -> None:
+    with pytest.raises(BundleError, match="there are: ") as refusal:
+        aim("nowhere")
+    offered = str(refusal.value).partition("there are: ")[2].split(", ")
+    assert offered == [
+        *("bare", "both", "everything", "halves", "integers", "mixed", "npu"),
+        *("onnx", "onnx_qdq", "tflite", "tflite_int8"),
+    ]
+
+
+def test_an_exported_form_has_the_precision_that_engines_start_from_it_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the engines that there really are."""
+    monkeypatch.undo()
+    found = {form: aim(form).precision for form in forms()}
+    eight_bits = dict.fromkeys(("onnx_qdq", "tflite_int8", "edgetpu"), "int8")
+    assert found == {"onnx": "fp32", "onnx_fp16": "fp16", "onnx_bf16": "bf16", "tflite": "fp32", **eight_bits}
 
 
 def tried(monkeypatch: pytest.MonkeyPatch, *verdicts: Verdict) -> None:
@@ -133,6 +179,43 @@ def tried(monkeypatch: pytest.MonkeyPatch, *verdicts: Verdict) -> None:
     device = Device("cpu", "CPU", {})
     monkeypatch.setattr(trial, "engines", lambda *_: [(Everything(), device) for _ in verdicts])
     monkeypatch.setattr(trial, "run", lambda *_: left.pop(0))
+
+
+def refused(text: str) -> Verdict:
+    return Verdict(None, text, refused=True)
+
+
+def test_what_its_own_engine_refuses_is_not_exported_for_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tried(monkeypatch, refused("everything on CPU: does not compute in bf16 here, only in fp32"))
+    with pytest.raises(BundleError, match="only in fp32; name another --precision"):
+        export("digits-small", Aim("everything", "onnx", "bf16", "everything"), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict", "outcome"),
+    [
+        ("present", refused("it does not take fp32"), "does not take digits-small as onnx: it does not take fp32"),
+        ("absent", refused("it does not take fp32"), "it does not take fp32"),
+        ("present", Verdict(False, "nonsense"), "is not what it should be"),
+        ("present", Verdict(True, "compiled, 12 of 12"), "compiled, 12 of 12"),
+        ("absent", Verdict(False, "no module of that name"), ""),
+    ],
+)
+def test_a_device_that_is_not_here_is_compiled_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, state: str, verdict: Verdict, outcome: str
+) -> None:
+    """Without its toolchain only a refusal counts, which comes before any import."""
+    monkeypatch.setattr(trial, "engines", lambda *_: [])
+    monkeypatch.setattr(trial, "run", lambda *asked: verdict if asked[-1] == "npu:u9" else None)
+    monkeypatch.setattr(Everything, "available", lambda *_: Presence(state))
+    away = ((Everything(), Device("npu", "Chip u9", {"everything": "0"}, runs=False)),)
+    target = Aim("npu:u9", "onnx", "fp32", "everything", away)
+    if verdict.ok or not outcome:
+        assert told(export("digits-small", target, tmp_path)[0])["verified"] == outcome
+    else:
+        with pytest.raises(BundleError, match=outcome):
+            export("digits-small", target, tmp_path)
 
 
 def told(path: Path) -> dict:
@@ -185,8 +268,9 @@ def test_golden_samples_are_the_workloads_own(monkeypatch: pytest.MonkeyPatch, t
 
 def test_what_the_firmware_loads_lies_beside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     tried(monkeypatch)
+    monkeypatch.setattr(trial, "run", lambda *_: Verdict(True, "compiled"))
     away = tuple((Delivers(), Device("npu", name, {"delivers": "0"}, runs=False)) for name in ("Chip u9 (1 GHz)", "B"))
-    path, manifest = export("digits-small", Aim("npu:all", "onnx", "fp32", away), tmp_path)
+    path, manifest = export("digits-small", Aim("npu:all", "onnx", "fp32", "delivers", away), tmp_path)
     assert path.name == "digits-small-npu-all-fp32.zip"
     names = ["device/b/digits-small.bin", "device/chip-u9-1-ghz/digits-small.bin"]
     assert sorted(name for name in manifest.files if name.startswith("device")) == names
@@ -197,7 +281,7 @@ def test_what_the_firmware_loads_lies_beside(monkeypatch: pytest.MonkeyPatch, tm
 def test_what_does_not_fit_a_device_is_not_exported_for_it(tmp_path: Path) -> None:
     away = ((Delivers(), Device("npu", "too small", {"delivers": "0"}, runs=False)),)
     with pytest.raises(BundleError, match="too small: it needs 4 MB"):
-        export("digits-small", Aim("onnx", "onnx", "fp32", away), tmp_path)
+        export("digits-small", Aim("onnx", "onnx", "fp32", "delivers", away), tmp_path)
     assert not list(tmp_path.iterdir())
 
 

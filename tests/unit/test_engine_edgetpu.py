@@ -25,6 +25,10 @@ pytestmark = pytest.mark.edge
 DEVICE = Device("edgetpu", "Coral Edge TPU (USB 5000 Mb/s)", {"edgetpu": "usb:0", "pycoral": "usb:0"})
 ELSEWHERE = Device("edgetpu", "Coral Edge TPU (PCIe)", {"edgetpu": "pci:0", "pycoral": "pci:0"})
 INT8 = Plan("int8", 1, "latency")
+STAND_IN = "a compiled delegate with libedgetpu's interface"
+FAKED = pytest.mark.support("edgetpu", "edgetpu", level="fake", on=STAND_IN)
+PYCORAL = pytest.mark.support("edgetpu", "pycoral", level="fake", on=f"a package with pycoral's calls, and {STAND_IN}")
+BOTH = [pytest.param("engine", marks=FAKED), pytest.param("pycoral", marks=PYCORAL)]
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +86,7 @@ def samples(seed: int) -> dict[str, np.ndarray]:
     return {"x": np.random.default_rng(seed).uniform(-1, 1, (1, 2, 4, 4)).astype(np.float32)}
 
 
-@pytest.mark.parametrize("which", ["engine", "pycoral"])
-@pytest.mark.support("edgetpu", "edgetpu", level="fake", on="a delegate with libedgetpu's interface")
+@pytest.mark.parametrize("which", BOTH)
 def test_it_computes_through_the_delegate(which: str, compiled: Model, request: pytest.FixtureRequest) -> None:
     one = request.getfixturevalue(which)
     assert one.available(DEVICE).state == "present"
@@ -101,7 +104,7 @@ def test_it_computes_through_the_delegate(which: str, compiled: Model, request: 
     session.close()
 
 
-@pytest.mark.parametrize("which", ["engine", "pycoral"])
+@pytest.mark.parametrize("which", BOTH)
 def test_a_file_that_was_not_compiled_is_refused(
     which: str, echo: Model, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -110,7 +113,7 @@ def test_a_file_that_was_not_compiled_is_refused(
         request.getfixturevalue(which).compile(model, INT8, DEVICE)
 
 
-@pytest.mark.parametrize("which", ["engine", "pycoral"])
+@pytest.mark.parametrize("which", BOTH)
 def test_a_file_that_would_fall_back_is_refused(
     which: str, echo: Model, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -119,7 +122,7 @@ def test_a_file_that_would_fall_back_is_refused(
         request.getfixturevalue(which).compile(model, INT8, DEVICE)
 
 
-@pytest.mark.parametrize("which", ["engine", "pycoral"])
+@pytest.mark.parametrize("which", BOTH)
 @pytest.mark.parametrize(
     ("plan", "says"),
     [
@@ -136,17 +139,20 @@ def test_what_it_cannot_do_is_said(
         request.getfixturevalue(which).compile(compiled, plan, DEVICE)
 
 
+@FAKED
 def test_performance_is_set_and_recorded(engine: EdgeTpuEngine, compiled: Model) -> None:
     low = Plan("int8", 1, "latency", options={"performance": "low"})
     assert engine.compile(compiled, low, DEVICE).facts.settings["performance"] == "low"
     assert engine.compile(compiled, INT8, DEVICE).facts.settings["performance"] == "max"
 
 
+@FAKED
 def test_a_chip_that_is_not_there_is_a_failure_with_the_runtimes_words(engine: EdgeTpuEngine, compiled: Model) -> None:
     with pytest.raises(RuntimeError, match=r"opening an Edge TPU at pci:0: .*no chip there"):
         engine.compile(compiled, INT8, ELSEWHERE)
 
 
+@FAKED
 def test_a_delegate_that_takes_nothing_is_no_silent_run_on_the_host(
     compiled: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

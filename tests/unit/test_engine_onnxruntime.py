@@ -19,6 +19,9 @@ ENGINE = OnnxRuntimeEngine()
 CPU = Device("cpu", "CPU", {"onnxruntime": "CPUExecutionProvider"})
 CUDA = addressed("CUDAExecutionProvider:1")
 Arrays = Mapping[str, np.ndarray]
+FAKED = pytest.mark.support(
+    "cuda", "onnxruntime", level="fake", on="its sessions of fixed addresses and its provider's options on a processor"
+)
 
 
 def answer(session: Session, arrays: Arrays) -> Arrays:
@@ -53,6 +56,7 @@ def test_bound_values_give_the_same_answers(name: str, batch: int, tmp_path: Pat
         assert all(np.array_equal(ours[key], theirs[key]) for key in ours)
 
 
+@FAKED
 @pytest.mark.parametrize("name", ["convolution", "pair", "walk"])
 def test_fixed_addresses_give_the_same_answers(name: str, tmp_path: Path) -> None:
     net = tiny.make(name, tmp_path)
@@ -65,11 +69,13 @@ def test_fixed_addresses_give_the_same_answers(name: str, tmp_path: Path) -> Non
         assert all(np.array_equal(array, right[key]) for key, array in session.get(values).items())
 
 
+@FAKED
 def test_a_graph_needs_fixed_sizes(tmp_path: Path) -> None:
     with pytest.raises(Unsupported, match="cuda_graph=on needs fixed sizes, and axis 1 of x is free"):
         fixed(tiny.make("sequence", tmp_path))
 
 
+@FAKED
 def test_a_graph_runs_one_at_a_time(tmp_path: Path) -> None:
     import onnxruntime
 
@@ -98,6 +104,7 @@ def test_bad_input_is_refused_and_the_session_lives_on(make, spoil, tmp_path: Pa
     assert np.allclose(answer(session, good)["total"], net.answer(good)["total"], rtol=1e-5, atol=1e-6)
 
 
+@FAKED
 def test_another_batch_than_the_captured_one_is_refused(tmp_path: Path) -> None:
     net = tiny.make("pair", tmp_path)
     session = fixed(net, 2)
@@ -117,6 +124,7 @@ def test_bound_outputs_outlive_the_next_runs_and_strided_inputs_are_taken(tmp_pa
     assert np.allclose(session.get(values)["scores"], right, rtol=1e-5, atol=1e-6)
 
 
+@FAKED
 @pytest.mark.parametrize("goal", ["latency", "throughput"])
 def test_host_threads_are_for_the_cpu(goal: str) -> None:
     from backends.engines.onnxruntime import _load
@@ -127,6 +135,7 @@ def test_host_threads_are_for_the_cpu(goal: str) -> None:
     assert (chosen.threads, chosen.streams) == (3, 2)
 
 
+@FAKED
 @pytest.mark.parametrize(("precision", "tf32"), [("fp32", "0"), ("tf32", "1"), ("fp16", "0"), ("bf16", "0")])
 def test_a_gpu_computes_in_tf32_only_where_that_was_asked_for(precision: str, tf32: str) -> None:
     told = _told(Plan(precision, 1, "latency"), CUDA).options
@@ -134,6 +143,7 @@ def test_a_gpu_computes_in_tf32_only_where_that_was_asked_for(precision: str, tf
     assert (told["cudnn_conv_algo_search"], told["enable_cuda_graph"]) == ("EXHAUSTIVE", "0")
 
 
+@FAKED
 def test_options_of_a_gpu() -> None:
     asked = {"cudnn_conv_algo_search": "heuristic", "cuda_graph": "on"}
     told = _told(Plan("fp32", 1, "latency", options=asked), CUDA).options
@@ -148,12 +158,14 @@ def test_options_of_a_gpu_are_none_of_the_cpu(option: str, tmp_path: Path) -> No
         compiled(tiny.make("pair", tmp_path), **{option: "on"})
 
 
+@FAKED
 def test_a_build_without_cuda_says_so_before_it_computes_elsewhere(tmp_path: Path) -> None:
     device = Device("cuda", "GPU", {"onnxruntime": "CUDAExecutionProvider:0"})
     with pytest.raises(Unsupported, match="no CUDAExecutionProvider"):
         ENGINE.compile(tiny.make("pair", tmp_path).model, Plan("fp32", 1, "latency"), device)
 
 
+@FAKED
 def test_a_provider_that_does_not_load_is_a_failure_and_no_run_on_the_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +197,7 @@ def test_a_run_that_fails_on_its_provider_is_not_done_again_on_the_cpu(tmp_path:
         answer(session, net.inputs(1, 1))
 
 
+@FAKED
 def test_options_that_exclude_each_other(tmp_path: Path) -> None:
     device = Device("cuda", "GPU", {"onnxruntime": "CUDAExecutionProvider:0"})
     plan = Plan("fp32", 1, "latency", options={"cuda_graph": "on", "io_binding": "off"})

@@ -115,8 +115,11 @@ class TestMlperf:
         ] * 3
 
     def test_no_json(self, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match="not JSON"):
+        with pytest.raises(
+            ValueError, match=r"file: a damaged or incomplete file, as it is not JSON .* fetch it again"
+        ):
             kept(tmp_path, '[{"Performance_Result": 1')
+        assert not (tmp_path / published.LOG).exists()
 
 
 class TestTiny:
@@ -167,6 +170,11 @@ class TestTable:
         [
             ({"value": "nan"}, "value is nan: no result"),
             ({"value": "-3"}, "value is -3: no result"),
+            ({"date": "2024-13-77"}, "date '2024-13-77' is in no calendar: month must be in 1..12"),
+            ({"date": "2023-02-29, v3"}, "date '2023-02-29, v3' is in no calendar: day "),
+            ({"date": "2024-00"}, "date '2024-00' is in no calendar"),
+            ({"date": "0000-01-01"}, "date '0000-01-01' is in no calendar"),
+            ({"date": "2024-01-99999999999999999999"}, "is in no calendar"),
             ({"unit": "FPS/$"}, "unit 'FPS/$' is none of"),
             ({"hardware": ""}, "hardware: String should have at least 1 character"),
             ({"n_accel": "two"}, "n_accel 'two' is no number"),
@@ -214,6 +222,34 @@ class TestKeeping:
         assert (done.new, [str(bad) for bad in done.left_out]) == (
             1, ["line 2: Performance_Result is 0: no result"],
         )  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("note", "count", "says"),
+        [
+            ("", 20_001, "over 20,000 rows, which is the limit; import it in parts"),
+            ("n" * 1900, 9_000, "MiB, and the limit is 16 MiB; import it in parts"),
+            ("\\" * 1900, 4_500, "over 16,777,152 bytes as it would be kept, which is the limit; import it in parts"),
+        ],
+    )
+    def test_a_table_that_is_too_long_leaves_nothing(self, tmp_path: Path, note: str, count: int, says: str) -> None:
+        """Told before the rest of it is read: in JSON a backslash is two."""
+        rows = [market.row("X", "Y", 2, "ms", note=note, batch=1 + number) for number in range(count)]
+        (tmp_path / "long.csv").write_text(market.table(*rows))
+        with pytest.raises(ValueError, match=f"long.csv: .*{says}"):
+            published.import_file(tmp_path / "long.csv", tmp_path / "runs")
+        assert not (tmp_path / "runs").exists()
+
+    def test_rows_behind_the_limit_are_not_looked_at(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(published, "ROWS_MAX", 3)
+        seen = []
+        monkeypatch.setattr(table, "_values", lambda row: seen.append(row) or {})
+        with pytest.raises(ValueError, match="over 3 rows"):
+            kept(tmp_path, market.table(*market.CORAL))
+        assert len(seen) == 4
+
+    def test_where_every_row_is_left_out_there_is_no_log(self, tmp_path: Path) -> None:
+        assert kept(tmp_path, market.table(market.row("X", "Y", 0, "ms"))).new == 0
+        assert not (tmp_path / published.LOG).exists()
 
     def test_a_write_that_does_not_fit_leaves_nothing(self, tmp_path: Path) -> None:
         """A real limit on file sizes, in a process of its own: the log is as it was."""
@@ -279,7 +315,7 @@ class TestKeeping:
         with pytest.raises(ValueError, match="no file, so nothing"):
             published.import_file(tmp_path, tmp_path)
         os.truncate(tmp_path / "binary", published.FILE_MAX_BYTES + 1)
-        with pytest.raises(ValueError, match="64 MiB, where no published table"):
+        with pytest.raises(ValueError, match=r"16\.0 MiB, and the limit is 16 MiB; import it in parts"):
             published.import_file(tmp_path / "binary", tmp_path)
 
 

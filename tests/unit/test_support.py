@@ -64,6 +64,20 @@ def test_what_is_no_table_is_refused(tmp_path: Path, text: str) -> None:
         read(tmp_path / "t.toml")
 
 
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe\x00garbage", b"a,b\n1,2\n", b'row = "x"\n', b"row = [1]\n", b"row = 1\n"]
+)
+def test_taking_what_is_no_table_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    path = tmp_path / "garbage.csv"
+    path.write_bytes(content)
+    assert cli.main(["support", "--take", str(path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"accelmark: {path} is no support table: ")
+    assert "write one with pytest --support FILE.toml" in line
+
+
 def test_a_run_replaces_only_its_own_rows() -> None:
     old = [row(passed=3), row(suite="test", level="fake"), row("other")]
     after = merged(old, [row(passed=5)])
