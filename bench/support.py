@@ -1,6 +1,6 @@
 """How far each backend and engine was proved, and on what: the table that the tests write and README shows.
 
-`pytest --support docs/support.toml` (tests/support.py) replaces the rows of what it ran; the others stay, as no single
+`pytest --support=docs/support.toml` (tests/support.py) replaces the rows of what it ran; the others stay, as no single
 environment has every toolchain and no single machine every device. A row is one suite's evidence at one level.
 """
 
@@ -28,7 +28,7 @@ NEVER = "not at all"
 BEGIN, END = "<!-- support: accelmark support --write README.md -->", "<!-- /support -->"
 HEADER = """\
 # What the tests proved of each backend and engine, at which level, on what and when. Generated, never written by hand:
-#     python -m pytest --support docs/support.toml      in each environment: the rows of what it runs are replaced
+#     python -m pytest --support=docs/support.toml      in each environment: the rows of what it runs are replaced
 #     accelmark support --write README.md               the same as a table
 """
 COLUMNS = ("backend", "engine", "level", "on", "when", "checks", "precisions")

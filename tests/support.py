@@ -1,4 +1,4 @@
-"""Writes what the tests prove of each backend and engine into a support table: `pytest --support docs/support.toml`.
+"""Writes what the tests prove of each backend and engine into a support table: `pytest --support=docs/support.toml`.
 
 The conformance suite reports its seats by itself. Any other test says whom it is about, and how near to the hardware:
 
