@@ -7,7 +7,6 @@ golden ones: so an engine that crashes, hangs or answers wrongly is a row, and t
 from __future__ import annotations
 
 import importlib.metadata
-import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -16,13 +15,12 @@ from typing import Any
 
 from backends.contract import Backend, Device, Engine, Meter, Presence
 from bench import parts, supervisor, support
+from bench.attempt import attempt
 from bench.inventory import found_backends, metered, reach
-from bench.protocol import Effort, Job
 from bench.surroundings.machine import machine
 from results.numbers import si
 from workloads.contract import Workload
 
-EFFORT = Effort(warmup_max_s=0.2, min_duration_s=0.05, min_queries=1, max_duration_s=1.0)
 TIMEOUTS_S = {**supervisor.TIMEOUTS_S, "start": 60, "build": 120, "compile": 120, "check": 60}
 WORKLOADS_TRIED = 3
 PRECISIONS_TRIED = ("fp32", "int8")
@@ -195,23 +193,7 @@ def _smallest_workloads(extra: Sequence[str]) -> list[str]:
 
 
 def _run(workload: str, precision: str, engine: Engine, device: Device, extra: tuple[str, ...]) -> supervisor.Outcome:
-    with tempfile.TemporaryDirectory(prefix="accelmark-doctor-") as folder:
-        job = Job(
-            workload=workload,
-            technique="none",
-            precision=precision,
-            batch="1",
-            scenario="single_stream",
-            goal="latency",
-            backend=device.backend,
-            device=device.name,
-            engine=engine.name,
-            effort=EFFORT,
-            seed=0,
-            samples_path=str(Path(folder) / "samples.i64"),
-            parts=extra,
-        )
-        return supervisor.run(job, timeouts_s=TIMEOUTS_S)
+    return attempt(workload, precision, engine, device, extra, TIMEOUTS_S)
 
 
 def _command(engine: Engine, device: Device, workload: str, precision: str) -> str:

@@ -17,6 +17,17 @@ if TYPE_CHECKING:
     from workloads.contract import Array
 
 
+def on_host(torch: Any, array: Array) -> Any:
+    """A tensor over the array's memory where torch may have it."""
+    # torch warns of memory that it might write to and must not; it never writes to inputs here, yet cannot be told.
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def widened(tensor: Any) -> Any:
+    """Floats in fp32, which numpy knows, unlike bf16."""
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
 class TorchSession(Session):
     """Threads of `submit` run the module at once, as torch lets go of the interpreter inside its operators."""
 
@@ -46,14 +57,14 @@ class TorchSession(Session):
     def put(self, arrays: Arrays) -> Values:
         """Tensors over the caller's memory in fp32, copies otherwise."""
         check_arrays(self._specs, arrays)
-        return [self._cast(self._host(arrays[spec.name])) for spec in self._specs]
+        return [self._cast(on_host(self._torch, arrays[spec.name])) for spec in self._specs]
 
     def run(self, values: Values) -> Values:
         with self._torch.inference_mode():
             return several(self._forward(*values))
 
     def get(self, values: Values) -> Arrays:
-        return {name: self._wide(tensor).numpy() for name, tensor in zip(self._outputs, values)}
+        return {name: widened(tensor).numpy() for name, tensor in zip(self._outputs, values)}
 
     def close(self) -> None:
         super().close()
@@ -61,15 +72,8 @@ class TorchSession(Session):
         while self._give_back:
             self._give_back.pop()()
 
-    def _host(self, array: Array) -> Any:
-        # torch warns of memory that it might write to and must not; it never writes to inputs here, yet cannot be told.
-        return self._torch.from_numpy(array if array.flags.writeable else array.copy())
-
     def _cast(self, tensor: Any) -> Any:
         return tensor.to(self._dtype) if tensor.is_floating_point() else tensor
-
-    def _wide(self, tensor: Any) -> Any:
-        return tensor.float() if tensor.is_floating_point() else tensor
 
 
 class _Lane:
@@ -112,14 +116,14 @@ class CudaTorchSession(TorchSession):
     def put(self, arrays: Arrays) -> Values:
         """Copies in fp32, cast on the GPU; through pinned memory if that was asked for."""
         check_arrays(self._specs, arrays)
-        hosts = [self._host(arrays[spec.name]) for spec in self._specs]
+        hosts = [on_host(self._torch, arrays[spec.name]) for spec in self._specs]
         return self._in_lane(lambda _: [self._cast(self._moved(host)) for host in hosts])
 
     def run(self, values: Values) -> Values:
         return self._in_lane(lambda lane: self._timed(lane, values))
 
     def get(self, values: Values) -> Arrays:
-        tensors = self._in_lane(lambda _: [self._fetched(self._wide(tensor)) for tensor in values])
+        tensors = self._in_lane(lambda _: [self._fetched(widened(tensor)) for tensor in values])
         return {name: tensor.numpy() for name, tensor in zip(self._outputs, tensors)}
 
     def device_ns(self) -> int | None:

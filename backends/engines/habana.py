@@ -31,6 +31,7 @@ from backends.contract import (
     Values,
 )
 from backends.engines._torch_modes import several
+from backends.engines._torch_sessions import on_host, widened
 from backends.engines._tuning import check_arrays, check_options, check_precision, choice, installed, unreachable
 
 if TYPE_CHECKING:
@@ -135,19 +136,15 @@ class _Session(Session):
         return several(outputs)
 
     def get(self, values: Values) -> Arrays:
-        return {name: self._array(tensor) for name, tensor in zip(self._outputs, values)}
+        return {name: widened(tensor).cpu().numpy() for name, tensor in zip(self._outputs, values)}
 
     def close(self) -> None:
         super().close()
         self._runner = None
 
     def _tensor(self, array: Array) -> Any:
-        tensor = self._torch.from_numpy(array if array.flags.writeable else array.copy())
+        tensor = on_host(self._torch, array)
         return tensor.to(self._address, self._dtype if tensor.is_floating_point() else tensor.dtype)
-
-    def _array(self, tensor: Any) -> Array:
-        array: Array = (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy()
-        return array
 
 
 def _imported(mode: str) -> tuple[Any, Any]:

@@ -30,6 +30,7 @@ from backends.contract import (
     Values,
 )
 from backends.engines._neuron import INDEX, NO_CAST, VISIBLE, checked, release, reserve
+from backends.engines._torch_modes import several
 from backends.engines._tuning import check_arrays, check_options, check_precision, choice, unreachable
 
 if TYPE_CHECKING:
@@ -114,8 +115,7 @@ class _Session(Session):
         return tuple(self._tensor(arrays[spec.name]) for spec in self._inputs)
 
     def run(self, values: Values) -> Values:
-        outputs = self._module(*values)
-        return outputs if isinstance(outputs, (tuple, list)) else (outputs,)
+        return several(self._module(*values))
 
     def get(self, values: Values) -> Arrays:
         return {name: tensor.numpy() for name, tensor in zip(self._outputs, values)}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from workloads.contract import Bound, Card, Quality, TensorSpec, Tolerance
+from workloads.weights import sha256_of
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -140,9 +141,4 @@ def _content(path: Path) -> Content | None:
 
 
 def content_of(path: Path) -> Content:
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-            size += len(block)
-    return Content(digest.hexdigest(), size)
+    return Content(sha256_of(path), path.stat().st_size)

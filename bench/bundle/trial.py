@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from backends.contract import Backend, Device, Engine
-from bench import parts, supervisor
+from bench import parts
+from bench.attempt import attempt
 from bench.bundle.manifest import Manifest
-from bench.protocol import Effort, Job
-from bench.scenarios import COMPILE
 from results import checks
 from results.record import OutputCheck, Placement
-
-EFFORT = Effort(warmup_max_s=0.2, min_duration_s=0.05, min_queries=1, max_duration_s=1.0)
 
 
 @dataclass(frozen=True)
@@ -48,16 +44,15 @@ def run(
 ) -> Verdict:
     """The bundle unpacked in `folder`, on a device; for one that does not run here what its compiler makes of it.
 
+    The bundle stands for the workload too: what it says is right is what is asked for.
     `target` is the `--target` by which a backend knows that device, "": it needs none.
     """
     label = f"{engine.name} on {device.name}"
     if not device.runs:
         label = f"{engine.name} compiling for {device.name}"
-    with tempfile.TemporaryDirectory(prefix="accelmark-bundle-") as scratch:
-        job = _job(folder, told, engine, device, extra, Path(scratch) / "samples.i64")
-        if not device.runs:
-            job = replace(job, scenario=COMPILE, targets=(target,) if target else ())
-        outcome = supervisor.run(job)
+    targets = (target,) if target and not device.runs else ()
+    here = str(folder)
+    outcome = attempt(told.workload, told.precision, engine, device, extra, model=here, artifact=here, targets=targets)
     if outcome.status != "ok" or outcome.result is None:
         why = "; ".join(text for text in (outcome.reason, outcome.remedy) if text)
         refused = outcome.status == "unsupported"
@@ -80,25 +75,4 @@ def _judged(evidence: Mapping[str, Any], runs: bool) -> tuple[list[str], str]:
     return (
         faults,
         f"{outputs.identity_hits} of {outputs.n} outputs right, worst cosine {outputs.centred_cosine_min:.6f}",
-    )
-
-
-def _job(folder: Path, told: Manifest, engine: Engine, device: Device, extra: Sequence[str], samples: Path) -> Job:
-    """The bundle stands for the workload too: what it says is right is what is asked for."""
-    return Job(
-        workload=told.workload,
-        technique="none",
-        precision=told.precision,
-        batch="1",
-        scenario="single_stream",
-        goal="latency",
-        backend=device.backend,
-        device=device.name,
-        engine=engine.name,
-        effort=EFFORT,
-        seed=0,
-        samples_path=str(samples),
-        model=str(folder),
-        artifact=str(folder),
-        parts=tuple(extra),
     )

@@ -21,7 +21,18 @@ LARGE_ROWS, LARGE_WIDTH, DEPTH = 256, 4096, 4
 LARGE_LONG = 16_384
 
 
-class MatMul(Seeded):
+class _Product(Seeded):
+    """A vector or matrix of `shape` for each sample, times a matrix that does not change."""
+
+    shape: tuple[int, ...]
+
+    def inputs(self, n: int, stream: str) -> Arrays:
+        from workloads.generator import uniform
+
+        return {"x": uniform(stream, (n, *self.shape))}
+
+
+class MatMul(_Product):
     """One large product. Only the largest element of each column leaves: copying 8 MB out is not to be measured."""
 
     card = Card(
@@ -38,18 +49,14 @@ class MatMul(Seeded):
         source=f"({ROWS}, {WIDTH}) @ ({WIDTH}, {WIDTH})",
         role="ceiling_flops",
     )
+    shape = (ROWS, WIDTH)
     outputs = ("peaks",)
 
     def net(self) -> Any:
         return _product(WIDTH, lambda y: y.amax(1))
 
-    def inputs(self, n: int, stream: str) -> Arrays:
-        from workloads.generator import uniform
 
-        return {"x": uniform(stream, (n, ROWS, WIDTH))}
-
-
-class MatVec(Seeded):
+class MatVec(_Product):
     """One vector by a matrix that no cache holds."""
 
     card = Card(
@@ -66,18 +73,14 @@ class MatVec(Seeded):
         source=f"({LONG},) @ ({LONG}, {LONG})",
         role="ceiling_bytes",
     )
+    shape = (LONG,)
     outputs = ("y",)
 
     def net(self) -> Any:
         return _product(LONG, lambda y: y)
 
-    def inputs(self, n: int, stream: str) -> Arrays:
-        from workloads.generator import uniform
 
-        return {"x": uniform(stream, (n, LONG))}
-
-
-class MatMulLarge(Seeded):
+class MatMulLarge(_Product):
     """A chain of products whose first factor is made on the device from a small input: in a batch of 16 or more, one
     product has 4096 rows."""
 
@@ -95,19 +98,15 @@ class MatMulLarge(Seeded):
         source=f"({LARGE_ROWS}, {LARGE_WIDTH}) @ ({LARGE_WIDTH}, {LARGE_WIDTH}), {DEPTH} times one after another",
         role="ceiling_flops",
     )
+    shape = (LARGE_WIDTH,)
     outputs = ("peaks",)
     by_default = False
 
     def net(self) -> Any:
         return _chain()
 
-    def inputs(self, n: int, stream: str) -> Arrays:
-        from workloads.generator import uniform
 
-        return {"x": uniform(stream, (n, LARGE_WIDTH))}
-
-
-class MatVecLarge(Seeded):
+class MatVecLarge(_Product):
     """One vector by a matrix that is several times the cache of any device, in 16 bits too."""
 
     card = Card(
@@ -124,17 +123,13 @@ class MatVecLarge(Seeded):
         source=f"({LARGE_LONG},) @ ({LARGE_LONG}, {LARGE_LONG})",
         role="ceiling_bytes",
     )
+    shape = (LARGE_LONG,)
     outputs = ("y",)
     golden_bits = 15
     by_default = False
 
     def net(self) -> Any:
         return _product(LARGE_LONG, lambda y: y)
-
-    def inputs(self, n: int, stream: str) -> Arrays:
-        from workloads.generator import uniform
-
-        return {"x": uniform(stream, (n, LARGE_LONG))}
 
 
 def _chain() -> Any:
