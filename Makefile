@@ -1,6 +1,7 @@
 # accelmark: `make bench` measures this machine and writes a report, `make test` checks the project. `make help` lists all.
 # A bare machine needs Python 3.11 or later with venv, and make. Every environment is a folder .venv* made here by pip.
 
+comma := ,
 PYTHON ?= python3
 BACKEND ?= cpu
 ARGS ?=
@@ -8,7 +9,7 @@ SHELL := /bin/sh
 PIP := -m pip install --quiet --disable-pip-version-check --no-warn-script-location -c constraints.txt
 
 # Backends whose engines come from the package index bring an extra of their name; the others are only looked for.
-EXTRA := $(if $(filter cpu cuda tpu edgetpu asic,$(BACKEND)),[$(BACKEND)])
+EXTRA := $(if $(filter cpu cuda tpu edgetpu asic,$(BACKEND)),[$(BACKEND)$(comma)techniques])
 VENV := .venv$(if $(filter-out cpu,$(BACKEND)),-$(BACKEND))
 RUN := $(VENV)/bin/python
 TEST := .venv/bin/python
@@ -17,7 +18,7 @@ TARGETS := .venv-targets/bin/python
 SOURCES := backends bench results tests workloads conftest.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-torch setup-targets bench test test-torch test-tpu test-edge test-asic lint browser graphs selfcheck overhead scale clean
+.PHONY: help setup setup-torch setup-targets bench test test-torch test-tpu test-edge test-asic lint browser graphs techniques selfcheck overhead scale clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +61,9 @@ lint: .venv/.test  ## ruff and mypy --strict
 graphs: .venv-torch/.test  ## export every network again to workloads/graphs/
 	$(TORCH) -m workloads.rebuild
 
+techniques: .venv-torch/.test  ## train again what techniques ship, and write it to workloads/graphs/ (20 minutes)
+	$(TORCH) -m workloads.retrain $(ARGS)
+
 selfcheck: .venv/.test  ## benchmark: clock, overhead, agreement with a bare loop, LoadGen and benchmark_app
 	$(TEST) -m bench.cli selfcheck $(ARGS)
 
@@ -89,15 +93,14 @@ $(VENV)/.bench: pyproject.toml constraints.txt
 	$(call environment,$(VENV),$(EXTRA))
 
 .venv/.test: pyproject.toml constraints.txt
-	$(call environment,.venv,[cpu$(comma)test])
+	$(call environment,.venv,[cpu$(comma)techniques$(comma)test])
 
 .venv-torch/.test: pyproject.toml constraints.txt
-	$(call environment,.venv-torch,[cpu$(comma)graphs$(comma)hf$(comma)test])
+	$(call environment,.venv-torch,[cpu$(comma)graphs$(comma)hf$(comma)test$(comma)torch])
 
 .venv-targets/.test: pyproject.toml constraints.txt
 	$(call environment,.venv-targets,[cpu$(comma)tpu$(comma)edgetpu$(comma)asic$(comma)qualcomm$(comma)test])
 
-comma := ,
 
 # The page is tested in a real browser. Without one those tests are skipped, except in CI, where that would hide a hole.
 browser:

@@ -18,8 +18,8 @@ from typing import Any, Literal, Optional, Union
 from workloads.contract import Arrays, Model, Unsupported
 
 __all__ = [
-    "Arrays", "Backend", "Device", "DeviceState", "Done", "Engine", "Estimate", "Facts", "Goal", "Meter", "Model",
-    "Placement", "Plan", "Presence", "Reading", "Session", "Setting", "Unsupported", "Values",
+    "Arrays", "Backend", "Device", "DeviceState", "Done", "Engine", "Estimate", "Executed", "Facts", "Goal", "Learned",
+    "Meter", "Model", "Placement", "Plan", "Presence", "Reading", "Session", "Setting", "Unsupported", "Values",
 ]  # fmt: skip
 
 Goal = Literal["latency", "throughput"]
@@ -97,6 +97,33 @@ class Placement:
 
 
 @dataclass(frozen=True)
+class Executed:
+    """What an engine really ran, by its own profile and not by the type of a file: the proof of a precision.
+
+    `kernels` are matrix products and convolutions by what they computed in ("int8", "bf16", "fp32"; weights only:
+    "int4 weights"), `share` is the part of the time of all kernels by the same names, None where the profile has no
+    times. `names` are the kernels as the engine calls them, with how often they ran.
+    """
+
+    source: str
+    kernels: Mapping[str, int]
+    names: Mapping[str, int]
+    share: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What steps of training have reached, by the session's own account: how many `parameters` it trains.
+
+    `reached` lie in tensors that had a gradient in the last step, `changed` in tensors that are not as they began.
+    """
+
+    parameters: int
+    reached: int
+    changed: int
+
+
+@dataclass(frozen=True)
 class Facts:
     """What compiling came to. `settings` are the effective ones, as the engine reports them after compiling.
 
@@ -144,11 +171,17 @@ class Estimate:
 
 
 class Session(ABC):
-    """A compiled model on a device. Latency is quoted for put + run + get: host memory to host memory."""
+    """A compiled model on a device. Latency is quoted for put + run + get: host memory to host memory.
+
+    Of a plan that trains, `put` takes a batch with its targets, `run` makes one whole step with them (forward, loss,
+    backward, the optimiser's update), and `get` gives the batch's `loss` before that update, as one number.
+    """
 
     facts: Facts
     inflight: int = 1
     """How many overlapping submits still raise throughput."""
+    weights_bytes: int | None = None
+    """What the weights take where the session holds them, for an engine that starts from no file."""
 
     def put(self, arrays: Arrays) -> Values:
         """Move inputs to the device."""
@@ -169,6 +202,18 @@ class Session(ABC):
 
     def enqueue_ns(self) -> int | None:
         """How long the host took to hand the last `run` to the device; None: the session does not tell them apart."""
+        return None
+
+    def executed(self, values: Values) -> Executed:
+        """What one more run executes, from the engine's own profile; called after the window. Raises Unsupported."""
+        raise Unsupported("the engine does not tell what it executed")
+
+    def learned(self) -> Learned:
+        """What the steps until now have reached; called after some of them. Raises Unsupported."""
+        raise Unsupported("the engine does not tell what its steps reach")
+
+    def device_peak_bytes(self) -> int | None:
+        """The most of the device's own memory that was ever in use; None: it has none, or the engine does not tell."""
         return None
 
     def submit(self, values: Values, done: Done) -> None:
@@ -295,6 +340,14 @@ class Engine(ABC):
     def form_for(self, precision: str) -> str:
         """`form`, for an engine whose artefact depends on the precision ("tflite", "tflite_int8")."""
         return self.form
+
+    def form_of(self, model: Model, precision: str) -> str:
+        """What this model is loaded from: its `form`, where a technique has brought the model into the precision."""
+        return self.form if precision == model.precision != "fp32" else self.form_for(precision)
+
+    def options_for(self, wish: str) -> Mapping[str, str]:
+        """This engine's own options for what a technique asks of any engine, as in "fusion=off"; raises Unsupported."""
+        raise Unsupported(f"{self.name} has no setting for {wish}")
 
     @abstractmethod
     def available(self, device: Device) -> Presence:

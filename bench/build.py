@@ -14,50 +14,65 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
-from bench import ROOT, parts, protocol
+from backends.contract import Engine
+from bench import ROOT, artefact, parts, protocol, recipes
 from workloads.contract import Unsupported, Workload
+from workloads.user import UserModel
 
 TIMEOUT_S = 900.0
 """For one artefact, as long as a worker may take for it."""
 
 
-@dataclass(frozen=True)
-class Artefact:
-    """A workload's model in one form (`Engine.form`): how long it took, or in `problem` why there is none."""
+class Wanted(NamedTuple):
+    """A workload's model, or a user's own in the folder `model`, treated by `technique`, in `form`.
+
+    In place of the form, an `engine` says what it starts from in `precision`.
+    """
 
     workload: str
-    form: str
+    form: str = ""
+    technique: str = recipes.NONE
+    model: str = ""
+    engine: str = ""
+    precision: str = "fp32"
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """What was wanted, by its number: how long it took, or in `problem` why there is none."""
+
+    number: int
     build_ns: int
     problem: str = ""
 
 
 def prebuild(
-    wanted: Iterable[tuple[str, str]],
+    wanted: Iterable[Wanted],
     extra: Sequence[str] = (),
     python: str = sys.executable,
     timeout_s: float = TIMEOUT_S,
-) -> Iterator[Artefact]:
-    """Make each distinct (workload, form), giving it as soon as it is made; `extra` are packages with parts.
+) -> Iterator[tuple[Wanted, Artefact]]:
+    """Make each distinct one, giving it as soon as it is made; `extra` are packages with parts.
 
     Never raises for an artefact that cannot be made: the item that needs it says so too, and is recorded.
     """
-    left = [(workload, form) for workload, form in dict.fromkeys(wanted) if form]
+    left = dict(enumerate(one for one in dict.fromkeys(wanted) if one.form or one.engine))
     if not left:
         return
     reading, writing = os.pipe()
-    request = json.dumps({"wanted": left, "extra": list(extra)})
+    request = json.dumps({"wanted": list(left.values()), "extra": list(extra)})
     command = [python, "-m", "bench.build", str(writing), request]
     process = subprocess.Popen(command, cwd=ROOT, pass_fds=[writing], stdin=subprocess.DEVNULL, stdout=sys.stderr)
     os.close(writing)
     try:
         for line in _lines(reading, process, timeout_s):
             artefact = Artefact(**json.loads(line))
-            left.remove((artefact.workload, artefact.form))
-            yield artefact
+            yield left.pop(artefact.number), artefact
         status = process.wait()
-        for workload, form in left:
-            yield Artefact(workload, form, 0, f"the building process ended with status {status} and did not make it")
+        for number, one in left.items():
+            yield one, Artefact(number, 0, f"the building process ended with status {status} and did not make it")
     finally:
         process.kill()
         process.wait()
@@ -78,25 +93,32 @@ def _lines(reading: int, process: subprocess.Popen[bytes], timeout_s: float) -> 
             yield line
 
 
-def make(workload: str, form: str, extra: Sequence[str]) -> Artefact:
-    """Make one artefact here."""
+def make(number: int, wanted: Wanted, extra: Sequence[str]) -> Artefact:
+    """Make one artefact here, and the right answers of what techniques made another function of."""
     begin_ns = time.monotonic_ns()
     problem = ""
     try:
-        parts.find(Workload, workload, extra).calibrated().form(form)
+        recipe = recipes.parse(wanted.technique, extra)
+        base = UserModel(wanted.model) if wanted.model else parts.find(Workload, wanted.workload, extra)
+        workload = recipe.of(base)
+        model = workload.calibrated()
+        form = wanted.form or parts.find(Engine, wanted.engine, extra).form_of(model, wanted.precision)
+        artefact.make(model, form, recipe.packing)
+        if recipe.techniques:
+            workload.golden()
     except Unsupported as answer:
         problem = str(answer)
     except Exception as error:  # noqa: BLE001 - a lowering is foreign code, and the others are still to be made
         problem = f"{type(error).__name__}: {error}"
-    return Artefact(workload, form, time.monotonic_ns() - begin_ns, problem)
+    return Artefact(number, time.monotonic_ns() - begin_ns, problem)
 
 
 def main(argv: Sequence[str]) -> int:
     request = json.loads(argv[1])
     protocol.end_with_reader(int(argv[0]))
     with os.fdopen(int(argv[0]), "w", encoding="utf-8") as stream:
-        for workload, form in request["wanted"]:
-            stream.write(json.dumps(asdict(make(workload, form, request["extra"]))) + "\n")
+        for number, wanted in enumerate(request["wanted"]):
+            stream.write(json.dumps(asdict(make(number, Wanted(*wanted), request["extra"]))) + "\n")
             stream.flush()
     return 0
 

@@ -14,12 +14,13 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from backends.contract import Backend, Device, Engine, Presence
-from bench import ROOT, parts, scenarios
+from bench import ROOT, parts, recipes, scenarios
 from bench.parts import Found
 from bench.profiles import Profile
-from bench.selection import Selection, SelectionError, checked_name, parsed
+from bench.recipes import Recipe, RecipeError
+from bench.selection import TRAIN_BATCH, Selection, SelectionError, checked_name, parsed
 from workloads import user
-from workloads.contract import Bound, Workload
+from workloads.contract import Bound, Technique, Workload
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,16 @@ class Case:
     presence: Presence
     rules: str = "accelmark"
     targets: tuple[str, ...] = ()
+    mode: str = "infer"
 
     @property
     def suite(self) -> str:
         """Which bench/test_*.py asks about it."""
-        return "estimate" if self.scenario == scenarios.COMPILE else "hardware"
+        if self.scenario == scenarios.COMPILE:
+            return "estimate"
+        if self.mode == "train":
+            return "training"
+        return "hardware" if self.technique == recipes.NONE else "techniques"
 
     @property
     def model(self) -> str:
@@ -55,7 +61,7 @@ class Case:
     @property
     def id(self) -> str:
         """Readable and unique in a run, for `-k` and for reports of pytest."""
-        technique = () if self.technique == "none" else (self.technique,)
+        technique = () if self.technique == recipes.NONE else (self.technique,)
         options = [f"{key}={value}" for key, value in sorted(self.options.items())]
         words = (self.workload.card.name, self.place, self.engine, self.precision, *technique, self.scenario)
         goal = () if self.goal == scenarios.parse(self.scenario).goal else (self.goal,)
@@ -64,13 +70,15 @@ class Case:
 
     def identity(self) -> dict[str, Any]:
         """The fields of `results.record.Identity`."""
-        names = ("technique", "precision", "batch", "scenario", "goal", "rules", "backend", "device", "engine")
+        names = ("mode", "technique", "precision", "batch", "scenario", "goal", "rules", "backend", "device", "engine")
         chosen = {name: getattr(self, name) for name in names}
         return {**chosen, "workload": self.workload.card.name, "options": dict(self.options)}
 
     def card(self) -> dict[str, Any]:
-        """The fields of `results.record.Card`, with the bounds that were asked for."""
+        """The fields of `results.record.Card`, with the bounds that were asked for; training promises none."""
         card = asdict(self.workload.card)
+        if self.mode == "train":
+            return {**card, "bounds": []}
         return {**card, "bounds": [asdict(bound) for bound in self.bounds or self.workload.card.bounds]}
 
 
@@ -103,14 +111,14 @@ def _repeats(case: Case, profile: Profile) -> int:
 def expand(selection: Selection) -> list[Case]:
     """All cases of `selection`; raises SelectionError for a name that no part has."""
     try:
-        workloads = _workloads(selection)
+        workloads, chosen = _workloads(selection), _recipes(selection)
         found = parts.collect(Backend, selection.parts)
         backends = _backends(found, selection.backends)
         engines = parts.collect(Engine, selection.parts)
         named = _named(Engine, engines, selection.engines)
         others = [name for name in selection.pythons if name not in {one.name for one in backends}]
         _named(Engine, engines, tuple(others))
-    except parts.PartError as error:
+    except (parts.PartError, RecipeError) as error:
         raise SelectionError(str(error)) from error
     for part in (*backends, *named):
         checked_name(f"the name of {type(part).__name__}", part.name)
@@ -120,12 +128,14 @@ def expand(selection: Selection) -> list[Case]:
     places = [
         place for backend in backends for place in _places(backend, named, selection, targets.get(backend.name, ()))
     ]
-    return [case for place in places for case in _cases(workloads, selection, place)]
+    if selection.mode == "train" and (away := next((place.device for place in places if not place.runs), "")):
+        raise SelectionError(f"--mode train runs steps, and {away} is only compiled for: leave it out")
+    return [case for place in places for case in _cases(workloads, chosen, selection, place)]
 
 
 def broken(selection: Selection) -> list[Found[Any]]:
     """The parts that could not be loaded, of every kind."""
-    bases: tuple[type[Any], ...] = (Workload, Backend, Engine)
+    bases: tuple[type[Any], ...] = (Workload, Technique, Backend, Engine)
     found = (one for base in bases for one in parts.collect(base, selection.parts) if one.error)
     return list({(one.file, one.error): one for one in found}.values())
 
@@ -143,30 +153,58 @@ class Place(NamedTuple):
 
 
 def _workloads(selection: Selection) -> list[Workload]:
-    """The named workloads and the user's own models; all workloads where neither is named."""
+    """The named workloads and the user's own models; where neither is named, all, or those to try techniques on."""
     own: list[Workload] = [user.UserModel(folder) for folder in selection.models]
     if own and not selection.workloads:
         return own
     named = _named(Workload, parts.collect(Workload, selection.parts), selection.workloads)
-    return [*own, *(one for one in named if one.by_default or selection.workloads)]
+    if selection.workloads:
+        return [*own, *named]
+    return [one for one in named if (one.subject if recipes.ALL in selection.techniques else one.by_default)]
 
 
-def _cases(workloads: Iterable[Workload], selection: Selection, place: Place) -> Iterator[Case]:
+def _recipes(selection: Selection) -> list[Recipe]:
+    """What was asked for, each once, by name; "all" is every technique of the shelf."""
+    found: dict[str, Recipe] = {}
+    for text in selection.techniques:
+        every = recipes.everything(selection.parts) if text == recipes.ALL else [recipes.parse(text, selection.parts)]
+        found |= {recipe.name: recipe for recipe in every}
+    return list(found.values())
+
+
+def _tried(workload: Workload, chosen: Iterable[Recipe], selection: Selection) -> Iterator[tuple[str, str]]:
+    """Technique and precision, each pair once: a technique that decides the precision is not tried in others."""
+    named = {recipes.parse(text, selection.parts).name for text in selection.techniques if text != recipes.ALL}
+    pairs = (
+        (recipe.name, precision)
+        for recipe in chosen
+        if recipe.name in named or recipe.suits(workload)
+        for precision in ((recipe.precision,) if recipe.precision else selection.precisions)
+    )
+    return iter(dict.fromkeys(pairs))
+
+
+def _cases(
+    workloads: Iterable[Workload], tried: Sequence[Recipe], selection: Selection, place: Place
+) -> Iterator[Case]:
     """A device that is not here is compiled for, whatever the scenario and its rules: no load is put on it."""
     chosen = tuple(dict.fromkeys(str(parsed(text)) for text in selection.scenarios))
     chosen, rules = (chosen, selection.rules) if place.runs else ((scenarios.COMPILE,), Selection.rules)
     for workload in workloads:
         checked_name("the name of a workload", workload.card.name)
-        axes = (selection.techniques, selection.precisions, _batches(workload, selection), chosen)
-        for technique, precision, batch, scenario in product(*axes):
+        axes = (_tried(workload, tried, selection), _batches(workload, selection), chosen)
+        for (technique, precision), batch, scenario in product(*axes):
             goal = selection.goal or scenarios.parse(scenario).goal
             asked = (technique, precision, batch, scenario, goal, selection.options, selection.bounds)
             where = (place.backend, place.short, place.device, place.engine, place.presence)
-            yield Case(workload, *asked, *where, rules, place.targets)
+            yield Case(workload, *asked, *where, rules, place.targets, selection.mode)
 
 
 def _batches(workload: Workload, selection: Selection) -> tuple[str, ...]:
-    """The batches asked for, by default 1; a model that was written for one batch takes no other."""
+    """The batches asked for; a model that was written for one batch takes no other.
+
+    By default 1, or what a workload needs to be timed where techniques are compared on it.
+    """
     fixed = str(workload.batch) if isinstance(workload, user.UserModel) and workload.batch else ""
     for batch in selection.batches:
         if fixed and batch != fixed:
@@ -174,7 +212,10 @@ def _batches(workload: Workload, selection: Selection) -> tuple[str, ...]:
                 f"--batch {batch}: {workload.card.name} takes {fixed} samples at once and no other number; "
                 f"leave --batch out, or export it with a free axis 0"
             )
-    return selection.batches or (fixed or "1",)
+    if selection.mode == "train":
+        return selection.batches or (TRAIN_BATCH,)
+    usual = str(workload.technique_batch) if selection.techniques != Selection.techniques else "1"
+    return selection.batches or (fixed or usual,)
 
 
 def _places(

@@ -25,6 +25,7 @@ examples:
   accelmark report --owned 2400usd/3y --kwh 0.30           the page, for a machine you own
   accelmark report --format csv --out results.csv          the table for a spreadsheet
   accelmark compare previous latest                        did it change, and by how much
+  accelmark advise --bound 50ms --quality 97%              the cheapest configuration that keeps both, and what does not
   accelmark import summary_results.json                    what others published, beside what you measured
   accelmark lint                                           results that cannot be, or need an explanation
   accelmark export kws --target tflite_int8                one file to carry to a board, for accelmark verify there
@@ -33,7 +34,7 @@ examples:
 """
 GLOSSARY = {
     "workload": "what is computed: a network, its inputs, its quality metric and its latency bounds (resnet50, kws)",
-    "technique": "what turns a model into a cheaper one (int8-static); none is measured yet",
+    "technique": "what turns a model into a cheaper one (int8-static, distill); joined by a plus",
     "precision": "the arithmetic really used; fp32 means fp32, whatever an engine would do by default",
     "backend": "a kind of hardware (cpu, cuda, tpu); several may share a family (asic)",
     "engine": "software that compiles and runs a model on a device (onnxruntime, openvino)",
@@ -46,7 +47,7 @@ GLOSSARY = {
     "provenance": "where a value is from: measured, simulator, estimate, published or modelled; never ranked together",
     "verdict": "of a result: valid, noisy, invalid, with reasons; of a claim: holds, exceeds, falls short, undecided",
 }
-KINDS = ("workloads", "backends", "engines", "meters", "scenarios", "profiles", "exports")
+KINDS = ("workloads", "techniques", "backends", "engines", "meters", "scenarios", "profiles", "exports")
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
@@ -122,6 +123,12 @@ def import_published(chosen: argparse.Namespace) -> int:
     return import_published(chosen)
 
 
+def advise(chosen: argparse.Namespace) -> int:
+    from bench.advising import print_advice
+
+    return print_advice(chosen)
+
+
 def lint(chosen: argparse.Namespace) -> int:
     from bench.reading import print_lints
 
@@ -173,6 +180,7 @@ def _parser() -> Parser:
     _add_list(commands)
     _add_report(commands)
     _add_compare(commands)
+    _add_advise(commands)
     _add_import(commands)
     _add_lint(commands)
     _add_selfcheck(commands)
@@ -221,6 +229,14 @@ def _add_report(commands: Commands) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="what to write (results/report.FORMAT)")
     text = "html, or an export: accelmark list exports (html)"
     parser.add_argument("--format", default="html", metavar="NAME", help=text)
+    _add_pricing(parser)
+    parser.add_argument("--baseline", metavar="TEXT", help="what ratios are counted from, as the page names it")
+    text = "latency bounds in place of the workloads' own, in ms: 15, or 15@95 for a percentile; may be repeated"
+    parser.add_argument("--bound", action="append", default=[], metavar="BOUND", help=text)
+    parser.set_defaults(command=report)
+
+
+def _add_pricing(parser: argparse.ArgumentParser) -> None:
     price = parser.add_mutually_exclusive_group()
     price.add_argument("--price", metavar="USD", help="price of every machine, in USD per hour")
     price.add_argument("--owned", metavar="SPEC", help="an owned machine: its price and its life, as in 2400usd/3y")
@@ -232,10 +248,22 @@ def _add_report(commands: Commands) -> None:
         "--utilisation", default="1", metavar="SHARE", help="share of the paid time that is used, likewise (1)"
     )
     parser.add_argument("--region", metavar="NAME", help="region of the catalog's prices, as in us-east-1")
-    parser.add_argument("--baseline", metavar="TEXT", help="what ratios are counted from, as the page names it")
-    text = "latency bounds in place of the workloads' own, in ms: 15, or 15@95 for a percentile; may be repeated"
-    parser.add_argument("--bound", action="append", default=[], metavar="BOUND", help=text)
-    parser.set_defaults(command=report)
+
+
+def _add_advise(commands: Commands) -> None:
+    text = "the cheapest configuration that keeps what you ask for, the runners-up, and why the others do not"
+    parser = commands.add_parser("advise", help=text, description=text)
+    _add_results(parser)
+    _add_pricing(parser)
+    text = "the latency to keep, in ms, by 99 %% of queries or by another percentile: 50ms, 50@95"
+    parser.add_argument("--bound", metavar="BOUND", help=text)
+    text = "the worst quality to accept: a value of the workload's metric (0.97), or a share of fp32's (97%%)"
+    parser.add_argument("--quality", metavar="VALUE", help=text)
+    parser.add_argument("--max-watts", metavar="W", help="the most power to take while it works")
+    parser.add_argument("--workload", action="append", default=[], metavar="NAME", help="only these; may be repeated")
+    parser.add_argument("--noisy", action="store_true", help="noisy results too, marked; by default valid ones alone")
+    parser.add_argument("--top", type=int, default=5, metavar="N", help="how many to show of each workload (5)")
+    parser.set_defaults(command=advise)
 
 
 def _add_compare(commands: Commands) -> None:

@@ -93,8 +93,9 @@ def reached_ns(warmup: Timed, steady: measure.Steady) -> int:
 
 
 def _model_files(sut: SystemUnderTest) -> list[Path]:
-    """The graph and what lies beside it: its weights."""
-    form = sut.model.form(sut.engine.form) if sut.engine.form else None
+    """What the engine starts from, and what lies beside it: the weights."""
+    name = sut.engine.form_of(sut.model, sut.job.precision)
+    form = sut.model.form(name) if name else None
     return _files([form.parent]) if isinstance(form, Path) else []
 
 

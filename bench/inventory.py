@@ -9,9 +9,9 @@ from functools import partial
 from typing import Any
 
 from backends.contract import Backend, Device, Engine, Meter, Presence
-from bench import parts
+from bench import parts, recipes
 from results.numbers import si
-from workloads.contract import Workload
+from workloads.contract import Technique, Workload
 
 Rows = list[tuple[str, ...]]
 Table = tuple[tuple[str, ...], Rows]
@@ -20,6 +20,11 @@ Table = tuple[tuple[str, ...], Rows]
 def workloads(extra: Sequence[str]) -> Table:
     columns = ("name", "measured by default", "task", "parameters", "flops", "weights", "bound", "quality")
     return columns, list(_described(Workload, extra, len(columns), _workload))
+
+
+def techniques(extra: Sequence[str]) -> Table:
+    columns = ("name", "changes", "precision", "steps", "what")
+    return columns, list(_described(Technique, extra, len(columns), partial(_technique, extra)))
 
 
 def backends(extra: Sequence[str]) -> Table:
@@ -69,6 +74,7 @@ def exports(_extra: Sequence[str]) -> Table:
 
 TABLES: Mapping[str, Callable[[Sequence[str]], Table]] = {
     "workloads": workloads,
+    "techniques": techniques,
     "backends": backends,
     "engines": engines,
     "meters": meters,
@@ -139,6 +145,19 @@ def _workload(workload: Workload) -> tuple[str, ...]:
     )
 
 
+def _technique(extra: Sequence[str], technique: Technique) -> tuple[str, ...]:
+    recipe = recipes.parse(technique.name, extra)
+    steps = "; ".join(recipe.steps) or "none"
+    what = _first_line(technique)
+    return (
+        technique.name,
+        " + ".join(technique.recipe) or technique.stage,
+        recipe.precision or "as asked for",
+        steps,
+        f"a control: {what}" if technique.control else what,
+    )
+
+
 def _backend(backend: Backend) -> tuple[str, ...]:
     presence = backend.probe()
     devices = ", ".join(device.name for device in presence.devices if device.runs)
@@ -169,4 +188,4 @@ def _meter(devices: Sequence[Device], meter: Meter) -> tuple[str, ...]:
 
 
 def _first_line(documented: object) -> str:
-    return (documented.__doc__ or "").strip().splitlines()[0]
+    return next(iter((documented.__doc__ or "").strip().splitlines()), "")

@@ -18,10 +18,11 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from backends.contract import Backend, Engine, Meter
-from workloads.contract import Workload
+from workloads.contract import Technique, Workload
 
 SHELVES: dict[type, str] = {
     Workload: "workloads.models",
+    Technique: "workloads.techniques",
     Backend: "backends",
     Engine: "backends.engines",
     Meter: "backends.meters",
@@ -47,7 +48,7 @@ class Found(Generic[T]):
 
 
 def kind(base: type) -> str:
-    """What a shelf's parts are called in messages: "workload", "backend", "engine", "meter"."""
+    """What a shelf's parts are called in messages: "workload", "technique", "backend", "engine", "meter"."""
     return base.__name__.lower()
 
 

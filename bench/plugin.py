@@ -21,6 +21,7 @@ from bench import RUNS
 
 if TYPE_CHECKING:
     from bench.bundle.chosen import Chosen
+    from bench.profiles import Profile
     from bench.recorder import Kept
     from bench.runner import Request, Runner
     from bench.selection import Selection
@@ -47,7 +48,17 @@ LISTS = {
     "--parts": "packages with further workloads, backends or engines",
     "--python": "ENGINE=PATH or BACKEND=PATH: another Python for its workers",
 }
-SINGLES = ("--goal", "--results", "--rules", "--inputs", "--reference", "--artifact")
+SINGLES = (
+    "--goal",
+    "--mode",
+    "--results",
+    "--rules",
+    "--inputs",
+    "--reference",
+    "--calibration",
+    "--eval",
+    "--artifact",
+)
 PAIRS = {"--dim": "NAME=NUMBER, as in seq=128", "--option": "KEY=VALUE", "--python": "ENGINE=PATH"}
 
 
@@ -57,18 +68,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     for option, text in LISTS.items():
         group.addoption(option, action="append", default=[], metavar="LIST", help=text)
+    mode = "infer, or train: whole steps of training, in batches of 32 if --batch says nothing else (default: infer)"
+    group.addoption("--mode", metavar="MODE", help=mode)
     rules = "whose load generator drives: accelmark, or mlperf for MLPerf's LoadGen (default: accelmark)"
     group.addoption("--rules", metavar="NAME", help=rules)
     inputs = "samples for --model: arrays by input name, axis 0 being the sample axis (default: made up)"
     group.addoption("--inputs", metavar="FILE.npz", help=inputs)
     reference = "right outputs for --inputs, by output name (default: onnxruntime computes them in fp32)"
     group.addoption("--reference", metavar="FILE.npz", help=reference)
+    calibration = "samples that quantise --model, none of which may be graded (default: --inputs, else made up)"
+    group.addoption("--calibration", metavar="FILE.npz", help=calibration)
+    metric = "a metric for --model: a function that gives a workloads.contract.Evaluation (default: no quality)"
+    group.addoption("--eval", metavar="MODULE:FUNCTION", help=metric)
     artifact = "a bundle of accelmark export, or a compiled *_edgetpu.tflite: measured in place of what is made here"
     group.addoption("--artifact", metavar="FILE", help=artifact)
     meter = "what reads energy: rapl,nvml, csv:FILE,column=NAME, none (default: all that can read the device)"
     group.addoption("--meter", action="append", default=[], metavar="NAME", help=meter)
     group.addoption("--goal", metavar="GOAL", help="latency or throughput: tune engines for it whatever the scenario")
     group.addoption("--profile", default="quick", metavar="NAME", help="quick, standard or official (default: quick)")
+    repeats = "processes per case in place of the profile's; from five on a figure has an interval"
+    group.addoption("--repeats", metavar="N", help=repeats)
     group.addoption("--seed", default="0", metavar="N", help="seed of the order of the items (default: 0)")
     group.addoption("--results", metavar="DIR", help="where records are kept (default: results/runs)")
     group.addoption(
@@ -254,10 +273,11 @@ def _models(config: pytest.Config, request: Request) -> tuple[str, ...]:
     from workloads.contract import Workload
 
     sources = _list(config, "--model")
-    inputs, reference = (config.getoption(option) or "" for option in ("--inputs", "--reference"))
+    options = ("--inputs", "--reference", "--calibration", "--eval")
+    brought = usermodel.Brought(*(config.getoption(option) or "" for option in options))
     here = config.invocation_params.dir
     taken = [found.name for found in parts.collect(Workload, request.selection.parts)] if sources else []
-    asked = usermodel.asked(sources, _pairs(config, "--dim"), inputs, reference, taken=taken, here=here)
+    asked = usermodel.asked(sources, _pairs(config, "--dim"), brought, taken=taken, here=here)
     return usermodel.prepare(asked, request.timeout_s or usermodel.TIMEOUT_S)
 
 
@@ -276,7 +296,7 @@ def _request(config: pytest.Config) -> Request:
             raise SelectionError(f"{option} is empty: give a value, or leave the option out")
     return Request(
         selection=_selection(config),
-        profile=PROFILES[profile],
+        profile=_profile(config, PROFILES[profile]),
         results=config.invocation_params.dir / given if given else RUNS,
         command=shlex.join(["pytest", *config.invocation_params.args]),
         seed=int(_number(config, "--seed", 0)),
@@ -287,10 +307,22 @@ def _request(config: pytest.Config) -> Request:
     )
 
 
+def _profile(config: pytest.Config, chosen: Profile) -> Profile:
+    """The profile, with as many repeats as were asked for."""
+    if config.getoption("repeats") is None:
+        return chosen
+    return replace(chosen, repeats=int(_number(config, "--repeats", 1)))
+
+
 def _selection(config: pytest.Config) -> Selection:
     from bench.parts import installed
-    from bench.selection import Selection, parse_bound
+    from bench.scenarios import TRAIN_STEPS
+    from bench.selection import Selection, SelectionError, parse_bound
 
+    training = config.getoption("mode") == "train"
+    for option in ("--artifact", "--model"):
+        if training and config.getoption(option):  # before their files are looked at
+            raise SelectionError(f"--mode train times steps, and {option} is about answers: leave it out")
     given = {option: _list(config, option) for option in LISTS if option not in PAIRS}
     brought = _artifact(config, given)
     return Selection(
@@ -301,8 +333,9 @@ def _selection(config: pytest.Config) -> Selection:
         artifact=brought.artifact if brought else "",
         form=brought.form if brought else "",
         techniques=given["--technique"] or Selection.techniques,
-        scenarios=given["--scenario"] or Selection.scenarios,
+        scenarios=given["--scenario"] or ((TRAIN_STEPS,) if training else Selection.scenarios),
         batches=given["--batch"] or Selection.batches,
+        mode=config.getoption("mode") or Selection.mode,
         goal=config.getoption("goal"),
         rules=config.getoption("rules") or Selection.rules,
         targets=given["--target"],

@@ -53,6 +53,7 @@ class Job:
     effort: Effort
     seed: int
     samples_path: str
+    mode: str = "infer"
     rules: str = "accelmark"
     bounds: tuple[tuple[float, float], ...] = ()
     model: str = ""

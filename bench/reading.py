@@ -44,7 +44,7 @@ def write_report(chosen: argparse.Namespace) -> int:
             files.write(out, exports.render(chosen.format, table))
     except OSError as error:
         raise ValueError(f"--out {out}: cannot be written: {error.strerror}; name a file that can be") from error
-    status = _tell(table.problems)
+    status = tell(table.problems)
     print(out.resolve())
     return status
 
@@ -78,7 +78,7 @@ def print_comparison(chosen: argparse.Namespace) -> int:
             f"{told} of {len(predicted)} estimates became slower: what a compiler says, and nothing that was measured"
         )
     status = UNREADABLE if nothing else REGRESSED if slower else 0
-    return _tell(problems) or (status if chosen.fail_on_regression else 0)
+    return tell(problems) or (status if chosen.fail_on_regression else 0)
 
 
 def print_lints(chosen: argparse.Namespace) -> int:
@@ -100,7 +100,7 @@ def print_lints(chosen: argparse.Namespace) -> int:
     if not named and not table.published:
         raise ValueError(f"{chosen.results}: no results to lint; measure first")
     impossible = any(finding.level == "impossible" for finding in findings)
-    return _tell(table.problems) or (IMPOSSIBLE if impossible else 0)
+    return tell(table.problems) or (IMPOSSIBLE if impossible else 0)
 
 
 def import_published(chosen: argparse.Namespace) -> int:
@@ -122,11 +122,11 @@ def pricing(chosen: argparse.Namespace) -> Pricing:
     if chosen.region is not None and chosen.region not in (regions := catalog.regions()):
         raise ValueError(no_such("region", chosen.region, regions))
     return Pricing(
-        usd_per_hour=_number("--price", chosen.price),
+        usd_per_hour=number("--price", chosen.price),
         owned=Owned.parse(chosen.owned) if chosen.owned else None,
-        usd_per_kwh=_number("--kwh", chosen.kwh),
-        share=_number("--share", chosen.share),
-        utilisation=_number("--utilisation", chosen.utilisation),
+        usd_per_kwh=number("--kwh", chosen.kwh),
+        share=number("--share", chosen.share),
+        utilisation=number("--utilisation", chosen.utilisation),
         region=chosen.region,
     )
 
@@ -140,10 +140,10 @@ def bound(text: str) -> Bound:
 
 
 @overload
-def _number(option: str, text: str) -> float: ...
+def number(option: str, text: str) -> float: ...
 @overload
-def _number(option: str, text: None) -> None: ...
-def _number(option: str, text: str | None) -> float | None:
+def number(option: str, text: None) -> None: ...
+def number(option: str, text: str | None) -> float | None:
     if text is None:
         return None
     try:
@@ -183,11 +183,13 @@ def _finding(row: dict[Hashable, Any], finding: Finding) -> tuple[str, ...]:
 def _named(identity: Mapping[Any, Any], options: Iterable[str]) -> tuple[str, ...]:
     """Workload, device, engine, and what the case is beside them."""
     rules = () if identity["rules"] == "accelmark" else (identity["rules"],)
-    case = " ".join((identity["scenario"], f"b{identity['batch']}", identity["precision"], *rules, *options))
+    technique = () if identity["technique"] == "none" else (identity["technique"],)
+    words = (identity["scenario"], f"b{identity['batch']}", identity["precision"], *technique, *rules, *options)
+    case = " ".join(words)
     return identity["workload"], identity["device"], identity["engine"], case
 
 
-def _tell(problems: Iterable[Problem]) -> int:
+def tell(problems: Iterable[Problem]) -> int:
     status = 0
     for problem in problems:
         print(f"accelmark: {problem}", file=sys.stderr)

@@ -93,6 +93,7 @@ class Recorder:
             sections = {name: result[name] for name in ("window", "phases", "evidence")}
             sections |= {name: result[name] for name in ("load", "loadgen") if result.get(name) is not None}
             sections["window"] = {**sections["window"], "samples_file": self._beside(item, ".i64")}
+            sections["evidence"] = self._graded(item, sections["evidence"])
             if "loadgen" in sections:
                 sections["loadgen"] = {**sections["loadgen"], "logs": self._beside(item, ".loadgen")}
             sections["energy"] = self._energy(item, around)
@@ -104,7 +105,7 @@ class Recorder:
     def _estimated(self, item: Item, result: Mapping[str, Any], around: Surroundings) -> Record:
         """Conditions of this machine are in no figure of a device that is not here, and are left out."""
         estimate = dict(result["estimate"])
-        sections = {name: result[name] for name in ("phases", "evidence")}
+        sections = {"phases": result["phases"], "evidence": self._graded(item, result["evidence"])}
         provenance = estimate.pop("provenance")
         return self._record(
             item, Surroundings(), result, status="ok", provenance=provenance, estimate=estimate, **sections
@@ -121,6 +122,12 @@ class Recorder:
             raise StoreError.of(self.run.folder / name, "writing power readings", error) from error
         missing = {field: why for field, why in around.energy["missing"].items() if field != "readings_file"}
         return {**around.energy, "readings_file": name, "missing": missing}
+
+    def _graded(self, item: Item, evidence: Mapping[str, Any]) -> Mapping[str, Any]:
+        """With the place of the examples' grades from the run's folder, where there are any."""
+        if not (quality := evidence.get("quality")) or not quality.get("scores_file"):
+            return evidence
+        return {**evidence, "quality": {**quality, "scores_file": self._beside(item, ".scores.f64")}}
 
     def _beside(self, item: Item, suffix: str) -> str:
         """Where a file of the item's belongs, relative to the run's folder: next to its samples."""

@@ -16,6 +16,7 @@ from bench.cases import Case, Item
 from bench.profiles import Profile
 from bench.progress import Progress, spoken
 from bench.protocol import Job
+from bench.recipes import NONE
 from bench.selection import Selection
 from bench.surroundings import Surroundings, power
 from bench.surroundings.host import HostReader, HostReading
@@ -25,6 +26,10 @@ from workloads.contract import Unsupported
 
 if TYPE_CHECKING:
     from bench.recorder import Kept, Recorder
+
+
+FINDINGS = {"quality_below_floor", "precision_not_executed"}
+"""Codes of an invalid result that are what somebody wanted to know of a technique."""
 
 
 @dataclass(frozen=True)
@@ -92,15 +97,16 @@ class Runner:
         cases = [self.items[one].case for one in item_ids]
         extra = self.request.selection.parts
         wanted = [
-            (case.workload.card.name, parts.find(Engine, case.engine, extra).form_for(case.precision))
+            _wanted(case, extra)
             for case in sorted(cases, key=lambda case: case.workload.card.name)
             if case.presence.state == "present" and not self.request.selection.artifact and _needs_a_form(case)
         ]
         if self.progress and wanted:
             self.progress.show("preparing models")
-        for artefact in build.prebuild(wanted, extra):
+        for made, _ in build.prebuild(wanted, extra):
             if self.progress:
-                self.progress.show(f"preparing models: {artefact.workload} done")
+                what = made.workload if made.technique == NONE else f"{made.workload} {made.technique}"
+                self.progress.show(f"preparing models: {what} done")
 
     def measure(self, item_id: str) -> Kept:
         """Measure one item and store what came of it; raises StoreError when it cannot be kept."""
@@ -120,7 +126,11 @@ class Runner:
         return kept
 
     def verdict(self, kept: Kept) -> tuple[Literal["passed", "skipped", "failed"], str]:
-        """What pytest is to call the item, and why. Absence is no failure unless it was required."""
+        """What pytest is to call the item, and why. Absence is no failure unless it was required.
+
+        What a technique costs in quality, or what an engine does not do in its precision, is a finding; of a network
+        without one it is a failure.
+        """
         record, summary = kept.record, kept.summary
         why = "; ".join(text for text in (record.reason, record.remedy) if text)
         if record.status == "failed" or (record.status == "absent" and self.request.require):
@@ -128,7 +138,9 @@ class Runner:
         if record.status != "ok":
             return "skipped", f"{record.status}: {why}"
         if summary is not None and summary.verdict == "invalid":
-            return "failed", "; ".join(f"{reason.code}: {reason.detail}" for reason in summary.reasons)
+            invalid = {reason.code for reason in summary.reasons if reason.severity == "invalid"}
+            if record.identity.technique == NONE or not invalid <= FINDINGS:
+                return "failed", "; ".join(f"{reason.code}: {reason.detail}" for reason in summary.reasons)
         return "passed", ""
 
     def close(self) -> None:
@@ -188,6 +200,7 @@ class Runner:
             effort=self.request.profile.effort(case.scenario, case.batch),
             seed=self.request.seed + item.repeat,  # no repeat gets the arrivals of another
             samples_path=str(self.recorder.samples_path(item).resolve()),
+            mode=case.mode,
             rules=case.rules,
             bounds=tuple((bound.latency_ms, bound.percentile) for bound in case.bounds or case.workload.card.bounds),
             model=case.model,
@@ -199,12 +212,22 @@ class Runner:
 
 
 def _needs_a_form(case: Case) -> bool:
-    """A user's own model has its form, and what is refused needs none."""
+    """A user's own model has its form, training starts from none, and what is refused needs none."""
+    if case.mode == "train":
+        return False
     try:
         case.workload.tolerance(case.precision)
     except Unsupported:
         return False
-    return not case.model
+    return not case.model or case.technique != NONE
+
+
+def _wanted(case: Case, extra: Sequence[str]) -> build.Wanted:
+    """By form where that is known, so that engines share it; what a technique makes, only the model itself knows."""
+    name = case.workload.card.name
+    if case.technique == NONE:
+        return build.Wanted(name, parts.find(Engine, case.engine, extra).form_for(case.precision))
+    return build.Wanted(name, "", case.technique, case.model, case.engine, case.precision)
 
 
 def _marks(outcome: supervisor.Outcome) -> tuple[int, int] | None:

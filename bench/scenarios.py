@@ -157,17 +157,32 @@ class Compile(Scenario):
         return "nothing is run, so no batch is the fastest: give --batch a number" if batch == "auto" else ""
 
 
+@dataclass(frozen=True)
+class TrainSteps(Scenario):
+    """Whole steps of training, one after another; a query is one batch. It is what `--mode train` puts on a session.
+
+    Never asked for by name, and none of MLPerf Inference's; its figure is that of MLPerf Training's inner loop.
+    """
+
+    name = "train_steps"
+    goal = "throughput"
+
+    def refusal(self, batch: str, bounded: bool) -> str:
+        return "the batch is part of what is trained: give --batch a number" if batch == "auto" else ""
+
+
 SCENARIOS: dict[str, type[Scenario]] = {
     cls.name: cls for cls in (SingleStream, MultiStream, Offline, Server, ColdStart)
 }
 """Those that `--scenario` may name."""
-COMPILE = Compile.name
+COMPILE, TRAIN_STEPS = Compile.name, TrainSteps.name
+_UNNAMED: dict[str, type[Scenario]] = {COMPILE: Compile, TRAIN_STEPS: TrainSteps}
 
 
 def parse(text: str) -> Scenario:
     """A scenario from its name and parameters, as in server(rate=40); raises UnknownScenarioError."""
     shape = re.fullmatch(r"(\w+)(?:\((.*)\))?", text)
-    kind = Compile if text == COMPILE else SCENARIOS.get(shape[1]) if shape else None
+    kind = _UNNAMED.get(text) or (SCENARIOS.get(shape[1]) if shape else None)
     if shape is None or kind is None:
         raise UnknownScenarioError(f"unknown scenario {text}; there are: {', '.join(SCENARIOS)}")
     words = dict(word.partition("=")[::2] for word in shape[2].split(",")) if shape[2] else {}

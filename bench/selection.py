@@ -14,9 +14,11 @@ from results.names import is_name, scenario_name
 from workloads.contract import Bound
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "fp8", "int8", "int4")
-TECHNIQUES = ("none",)
 GOALS = ("latency", "throughput")
 RULES = ("accelmark", "mlperf")
+MODES = ("infer", "train")
+TRAIN_BATCH = "32"
+"""Of `--mode train` where no `--batch` is given: one sample at a time nobody trains."""
 BATCH_MAX = 65_536
 """Far beyond what raises throughput any more: inputs of a mistyped batch would fill the memory first."""
 
@@ -26,10 +28,10 @@ class SelectionError(ValueError):
 
 
 def parse_bound(text: str) -> Bound:
-    """15 or 15@99: milliseconds, and the percentile of queries that must keep them; raises SelectionError."""
+    """15, 15ms or 15@99: milliseconds, and the percentile of queries that must keep them; raises SelectionError."""
     latency, _, percentile = text.partition("@")
     with contextlib.suppress(ValueError):
-        bound = Bound(float(latency), float(percentile or 99))
+        bound = Bound(float(latency.removesuffix("ms")), float(percentile or 99))
         if 0 < bound.latency_ms < math.inf and 0 < bound.percentile <= 100:
             return bound
     raise SelectionError(f"--bound {text}: write milliseconds, or milliseconds@percentile, as in 15@99")
@@ -52,6 +54,7 @@ class Selection:
     batches: tuple[str, ...] = ()
     goal: str | None = None
     rules: str = "accelmark"
+    mode: str = "infer"
     models: tuple[str, ...] = ()
     artifact: str = ""
     form: str = ""
@@ -67,12 +70,19 @@ class Selection:
 
     def __post_init__(self) -> None:
         _check("precision", self.precisions, PRECISIONS)
-        _check("technique", self.techniques, TECHNIQUES)
+        _check("mode", (self.mode,), MODES)
         if scenarios.COMPILE in self.scenarios:
             raise SelectionError(
                 "--scenario compile is what --target gives hardware that is not here; leave --scenario out"
             )
-        _check("scenario", [scenario_name(text) for text in self.scenarios], tuple(scenarios.SCENARIOS))
+        if self.mode == "train":
+            self._refuse_answers()
+        elif scenarios.TRAIN_STEPS in self.scenarios:
+            raise SelectionError("--scenario train_steps is what --mode=train measures: give that, and no scenario")
+        else:
+            _check("scenario", [scenario_name(text) for text in self.scenarios], tuple(scenarios.SCENARIOS))
+        if self.artifact and self.techniques != Selection.techniques:
+            raise SelectionError("--artifact is as it was made elsewhere: leave --technique out")
         for text in self.scenarios:
             parsed(text)
         _check("goal", (self.goal,) if self.goal else (), GOALS)
@@ -86,6 +96,18 @@ class Selection:
         for text in (*self.options, *self.options.values()):
             checked_name("--option", text)
 
+    def _refuse_answers(self) -> None:
+        """What is asked of answers is none of training's; `scenarios` are what the plugin gives where none is named."""
+        asked = {
+            "--scenario": self.scenarios != (scenarios.TRAIN_STEPS,),
+            "--technique": self.techniques != Selection.techniques,
+            "--rules": self.rules != Selection.rules,
+            "--artifact": bool(self.artifact),
+            "--bound": bool(self.bounds),
+        }
+        if option := next((option for option, given in asked.items() if given), ""):
+            raise SelectionError(f"--mode train times steps, and {option} is about answers: leave it out")
+
 
 def parsed(text: str) -> scenarios.Scenario:
     """Raises SelectionError for what is no scenario."""
@@ -96,7 +118,7 @@ def parsed(text: str) -> scenarios.Scenario:
 
 
 def _check(
-    what: Literal["precision", "technique", "scenario", "goal", "rules"], given: Sequence[str], names: Sequence[str]
+    what: Literal["precision", "mode", "scenario", "goal", "rules"], given: Sequence[str], names: Sequence[str]
 ) -> None:
     for name in given:
         if name not in names:

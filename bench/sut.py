@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from backends.contract import Backend, Device, Engine, Estimate, Placement, Plan, Session
-from bench import load, parts, scenarios
+from bench import artefact, load, parts, recipes, scenarios
 from bench.audit import correctness, quality
 from bench.bundle import carried
 from bench.protocol import Effort, Job
 from workloads.contract import Model, Unsupported, Workload
 
 if TYPE_CHECKING:
+    from bench.artefact import Artefact
+    from bench.recipes import Recipe
     from bench.scenarios import Scenario
 
 PROBE = Effort(warmup_max_s=0.2, min_duration_s=0.3, min_queries=4, max_duration_s=1.5)
@@ -33,6 +37,7 @@ class SystemUnderTest:
     engine: Engine
     device: Device
     scenario: Scenario
+    recipe: Recipe
     start_ns: int | None = None
     """How long the process took to begin with the job; None: it was there before."""
     artifact_sha256: str = ""
@@ -41,29 +46,37 @@ class SystemUnderTest:
     @classmethod
     def find(cls, job: Job, start_ns: int | None = None) -> SystemUnderTest:
         """Imports no more parts than the job names; raises Unsupported, and PartError for an unknown name."""
-        if job.technique != "none":
-            raise Unsupported(f"technique {job.technique} is not known")
         scenario = scenarios.parse(job.scenario)
         if refusal := scenario.refusal(job.batch, bool(job.bounds)):
             raise Unsupported(refusal)
         if scenario.name == "cold_start" and start_ns is None:
             raise Unsupported("cold_start needs a process of its own: leave out --in-process")
-        workload = _workload(job)
+        recipe = recipes.parse(job.technique, job.parts)
+        workload = recipe.of(_workload(job))
         engine = parts.find(Engine, job.engine, job.parts)
+        if job.mode == "train":
+            model = replace(workload.model(), objective=workload.objective())
+            return cls(job, workload, model, engine, _device(job), scenario, recipe, start_ns)
         workload.tolerance(job.precision)
         model, sha256 = workload.calibrated(), ""
         if job.artifact:
             brought = carried.find(job.artifact)
             model = carried.given(brought, model, engine.form_for(job.precision), job.precision)
             sha256 = brought.sha256
-        return cls(job, workload, model, engine, _device(job), scenario, start_ns, sha256)
+        return cls(job, workload, model, engine, _device(job), scenario, recipe, start_ns, sha256)
 
-    def build(self) -> int:
-        """Make the form that the engine starts from, or find it in the cache; nanoseconds."""
+    def build(self) -> tuple[Artefact, int]:
+        """What the engine starts from, made or found in the cache, and the nanoseconds that took."""
         begin_ns = time.monotonic_ns()
-        if form := self.engine.form_for(self.job.precision):
-            self.model.form(form)
-        return time.monotonic_ns() - begin_ns
+        form = "" if self.job.mode == "train" else self.engine.form_of(self.model, self.job.precision)
+        made = artefact.make(self.model, form, self.recipe.packing)
+        return made, time.monotonic_ns() - begin_ns
+
+    @contextmanager
+    def unpacked(self, made: Artefact) -> Iterator[tuple[SystemUnderTest, int | None]]:
+        """The same on an artefact that is no longer packed, and the nanoseconds that took; None: it never was."""
+        with artefact.unpacked(self.model, made, self.recipe.packing) as (model, spent_ns):
+            yield replace(self, model=model), spent_ns
 
     def compile(self, batch: int) -> Session:
         return self.engine.compile(self.model, self._plan(batch), self.device)
@@ -73,7 +86,10 @@ class SystemUnderTest:
 
     def _plan(self, batch: int) -> Plan:
         goal = cast("Any", self.job.goal or self.scenario.goal)
-        return Plan(self.job.precision, batch, goal, options=self.job.options)
+        wished = {k: v for wish in self.recipe.wishes for k, v in self.engine.options_for(wish).items()}
+        if both := sorted(wished.keys() & self.job.options.keys()):
+            raise Unsupported(f"--option {both[0]} is what --technique {self.recipe.name} sets: leave one of them out")
+        return Plan(self.job.precision, batch, goal, cast("Any", self.job.mode), options={**wished, **self.job.options})
 
     def first_run(self, session: Session, batch: int) -> int:
         """Nanoseconds of the very first query, lazy allocation and code generation included."""
@@ -89,7 +105,7 @@ class SystemUnderTest:
         """
         checks = {
             "outputs": partial(correctness.outputs, self.workload, session, batch, self.job.precision, self.job.seed),
-            "quality": partial(quality.evaluate, self.workload, session, batch, EXAMPLES),
+            "quality": partial(quality.evaluate, self.workload, session, batch, EXAMPLES, self._scores_path),
         }
         found: dict[str, Any] = {"placement": asdict(placement or session.facts.placement)}
         missing: dict[str, str] = {}
@@ -99,6 +115,10 @@ class SystemUnderTest:
             except Unsupported as answer:
                 found[name], missing[name] = None, str(answer)
         return {**found, "missing": missing}
+
+    @property
+    def _scores_path(self) -> Path:
+        return Path(self.job.samples_path).with_suffix(".scores.f64")
 
     def choose_batch(self) -> tuple[int, str]:
         """The batch of the highest throughput, and the rates that were tried.

@@ -18,17 +18,18 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import asdict, fields
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from backends.contract import Estimate
-from bench import audit, coldstart, load, measure, queries
+from bench import artefact, audit, coldstart, load, measure, queries, training
 from bench.protocol import Job, Result, send
 from bench.sut import SystemUnderTest
 from workloads.contract import Unsupported
@@ -48,7 +49,8 @@ NOT_FORGOTTEN = "the kernel cannot forget the peak that trying other batches lef
 NOT_HERE = "the device is not here: nothing was run on it"
 COMPILING = ("import_ns", "load_ns", "compile_ns")
 NOT_RUN = ("first_run_ns", "steady_ns", "page_cache_share")
-NOT_TIMED = ("timed_outputs", "same_input", "stages", "peak_memory_bytes")
+NOT_TIMED = ("timed_outputs", "same_input", "stages", "peak_memory_bytes", "artefact", "kernels", "training")
+NOT_TRAINED = "it answers, and is not trained"
 ESTIMATED = tuple(one.name for one in fields(Estimate) if one.name not in ("facts", "numerics", "missing"))
 AUDIT_SHARE, AUDIT_MAX_S = 0.4, 10.0
 """Audits after the window may take this share of what the window has to, and no longer than that."""
@@ -126,10 +128,23 @@ def _events(job: Job, fresh: bool) -> Iterator[dict[str, Any]]:
     start_ns = began_ns() if fresh else None
     yield _phase("build")
     sut = SystemUnderTest.find(job, start_ns)
-    build_ns = sut.build()
-    if not sut.device.runs:
-        yield from _estimated(sut, _begin(start_ns, build_ns))
-        return
+    made, build_ns = sut.build()
+    with sut.unpacked(made) as (ready, unpack_ns):
+        begin = _begin(start_ns, build_ns)
+        about = partial(artefact.evidence, sut.model, made, unpack_ns=unpack_ns)
+        if not sut.device.runs:
+            yield from _estimated(ready, begin)
+        elif job.mode == "train":
+            yield from _trained(ready, begin, fresh)
+        else:
+            yield from _measured(ready, begin, fresh, about)
+
+
+def _measured(
+    sut: SystemUnderTest, begin: dict[str, Any], fresh: bool, about: Callable[[Session], dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """A device that runs; `about` tells of what its session started from."""
+    job = sut.job
     cold = sut.scenario.name == "cold_start"
     page_cache = coldstart.prepare(sut) if cold else {"missing": {"page_cache_share": NOT_ASKED}}
     yield _phase("compile")
@@ -144,17 +159,17 @@ def _events(job: Job, fresh: bool) -> Iterator[dict[str, Any]]:
         measured = yield from _phases_of(load.drive(sut, session, batch, witness))
         yield _phase("audit")
         checked = checked or sut.check(session, batch)
+        peak_memory = _peak_memory(unknown_peak)  # before a profile takes a second session
         budget_s = min(AUDIT_SHARE * job.effort.min_duration_s, AUDIT_MAX_S)
         audited = audit.after(sut.workload, session, batch, witness, budget_s)
+        audited |= {"training": None, **_told_of(about, session, audited["missing"])}
+        audited["missing"]["training"] = NOT_TRAINED
         yield _phase("finish")
-        samples_path = Path(job.samples_path)
-        write_samples(samples_path, measured.timed.samples)
-        about = {"samples_kind": sut.scenario.samples_kind, "samples_file": samples_path.name}
         first = _first(session, first_run_ns or measured.first_run_ns, cold=tried is None)
         result = Result(
-            window={**_window(measured), **about},
-            phases=_merged(_begin(start_ns, build_ns), page_cache, first, _steady(measured, cold)),
-            evidence=_merged(checked, audited, _peak_memory(unknown_peak)),
+            window=_kept(sut, measured),
+            phases=_merged(begin, page_cache, first, _steady(measured, cold)),
+            evidence=_merged(checked, audited, peak_memory),
             settings={**_settings(session, tried), **_artifact(sut)},
             versions=_versions(sut.engine),
             batch_chosen=batch,
@@ -164,6 +179,33 @@ def _events(job: Job, fresh: bool) -> Iterator[dict[str, Any]]:
         )
         del measured  # ten million samples are not to be held here and by the parent
         # The session is closed after the answer: an engine that crashes or hangs in that loses nothing.
+        yield {"event": "result", **asdict(result)}
+
+
+def _trained(sut: SystemUnderTest, begin: dict[str, Any], fresh: bool) -> Iterator[dict[str, Any]]:
+    """A device that runs, and a session that is trained on it: of its weights nothing is kept."""
+    yield _phase("compile")
+    batch = int(sut.job.batch)
+    with closing(sut.compile(batch)) as session:
+        yield _phase("check")
+        batches = training.batches_of(sut.workload, batch)
+        first_run_ns, proved = training.first_step(session, batches[0]), training.proof(session, batches[0])
+        measured = yield from _phases_of(training.drive(session, batches, sut.job.effort))
+        yield _phase("audit")
+        ran = training.executed(session, batches[0])
+        yield _phase("finish")
+        unasked = dict.fromkeys(training.NOT_ASKED, training.NOT_ANSWERED)
+        placed = {"placement": asdict(session.facts.placement), "missing": unasked}
+        unread = {"missing": {"page_cache_share": NOT_ASKED}}
+        result = Result(
+            window=_kept(sut, measured),
+            phases=_merged(begin, unread, _first(session, first_run_ns, cold=True), _steady(measured, cold=False)),
+            evidence=_merged(placed, proved, ran, _peak_memory("" if fresh else NOT_FRESH)),
+            settings={**_settings(session, None), **training.peak(session)},
+            versions=_versions(sut.engine),
+            batch_chosen=batch,
+            marks={"opened_ns": measured.timed.opened_ns, "closed_ns": measured.timed.closed_ns},
+        )
         yield {"event": "result", **asdict(result)}
 
 
@@ -189,6 +231,17 @@ def _estimated(sut: SystemUnderTest, begin: dict[str, Any]) -> Iterator[dict[str
         estimate={name: getattr(estimate, name) for name in ESTIMATED} | {"missing": dict(estimate.missing)},
     )
     yield {"event": "result", **asdict(result)}
+
+
+def _told_of(
+    about: Callable[[Session], dict[str, Any]], session: Session, missing: dict[str, str]
+) -> dict[str, dict[str, Any] | None]:
+    """What is told of the artefact: files that have gone by now cost no window."""
+    try:
+        return {"artefact": about(session)}
+    except OSError as error:
+        missing["artefact"] = f"after the window: {error.filename or 'a file'}: {error.strerror}"
+        return {"artefact": None}
 
 
 def _phases_of(driving: Driving) -> Generator[dict[str, Any], None, Measured]:
@@ -241,6 +294,13 @@ def _window(measured: Measured) -> dict[str, Any]:
         "warmup_ns": measured.warmup_ns,
         "warmup_stable": measured.stable,
     }
+
+
+def _kept(sut: SystemUnderTest, measured: Measured) -> dict[str, Any]:
+    """The window, its samples being written to their file."""
+    path = Path(sut.job.samples_path)
+    write_samples(path, measured.timed.samples)
+    return {**_window(measured), "samples_kind": sut.scenario.samples_kind, "samples_file": path.name}
 
 
 def _settings(session: Session, tried: str | None) -> dict[str, Any]:

@@ -26,12 +26,69 @@ class OutputCheck(Strict):
     relative_error_allowed: Number | None = None
 
 
-class QualityResult(Strict):
-    """The card's metric on `n` evaluation examples, from the artefact that was timed."""
+class QualityResult(Explained):
+    """The card's metric on `n` evaluation examples, from the artefact that was timed.
+
+    `scores_file` holds each example's grade as a little-endian float64, in the order of the examples, for paired tests
+    with another artefact's: of the same examples, which `examples_sha256` names.
+    """
 
     value: float
     n: Count
     standard_error: Number
+    scores_file: Name | None = None
+    examples_sha256: Name | None = None
+
+
+class Artefact(Explained):
+    """What the engine started from, and what making it took.
+
+    `stored_bytes` is its size where it is kept, `unpacked_bytes` where the engine reads it: more, if it was compressed.
+    `kind`: "file", or "memory" for weights that an engine holds and no file does. `steps` are what somebody had to do
+    beyond running fp32; `making_s` is the wall time of quantising and `training_s` the processor time of training that
+    went into it, with `samples` of calibration and training data, the former named by `samples_sha256`.
+    """
+
+    kind: Literal["file", "memory"]
+    form: Name
+    stored_bytes: Count | None = None
+    unpacked_bytes: Count | None = None
+    unpack_ns: Count | None = None
+    parameters: Count | None = None
+    zero_share: Share | None = None
+    steps: tuple[Text, ...] = ()
+    making_s: Number | None = None
+    training_s: Number | None = None
+    samples: Count | None = None
+    samples_sha256: Name | None = None
+
+
+class Kernels(Explained):
+    """What the engine really executed in one run, from its own profile (`source`).
+
+    `kernels` counts matrix products and convolutions by what they computed in, `time_share` is of the time of all
+    kernels. `names` are those that ran most, as the engine calls them.
+    """
+
+    source: Text
+    kernels: dict[Name, Count]
+    names: dict[Text, Count]
+    time_share: dict[Name, Share] | None = None
+
+
+class Training(Strict):
+    """Whether steps of training train: the loss on one batch at the first and at the last of `steps` of them.
+
+    Of the `parameters` that are trained, `reached` lie in tensors that had a gradient in the last step, `changed` in
+    tensors that are not as they began.
+    """
+
+    loss_before: float
+    loss_after: float
+    steps: Count
+    parameters: Count
+    reached: Count
+    changed: Count
 
 
 class Placement(Strict):
@@ -122,4 +179,7 @@ class Evidence(Explained):
     stages: Stages | None = None
     quality: QualityResult | None = None
     placement: Placement | None = None
+    artefact: Artefact | None = None
+    kernels: Kernels | None = None
+    training: Training | None = None
     peak_memory_bytes: Count | None = None

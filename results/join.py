@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 class Table:
     """`rows` has COLUMNS, ordered by workload, machine, scenario and engine. Times are UTC, None for an empty table.
 
-    `published` are others' figures, which no row has: `accelmark import` put them beside the runs.
+    `published` are others' figures, which no row has: `accelmark import` put them beside the runs. `root` is where all
+    of it was read from, for what is read only when it is needed: the grades of examples.
     """
 
     rows: pd.DataFrame
@@ -40,6 +41,7 @@ class Table:
     oldest_utc: str | None
     newest_utc: str | None
     published: tuple[Published, ...] = ()
+    root: Path | None = None
 
 
 @dataclass
@@ -80,6 +82,7 @@ def table(path: Path, pricing: Pricing | None = None, bounds: Sequence[Bound] = 
         oldest_utc=min(times, default=None),
         newest_utc=max(times, default=None),
         published=others,
+        root=path,
     )
 
 

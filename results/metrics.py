@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Literal
 
+from results.executed import proved
 from results.names import scenario_name
 from results.numbers import count, significant
 from results.record import Record, Summary
@@ -26,6 +27,7 @@ FIGURES = {
     "multi_stream": "latency_p50_ns",
     "server": "throughput_per_s",
     "offline": "throughput_per_s",
+    "train_steps": "throughput_per_s",
     "cold_start": "cold_start_ns",
     "compile": "estimated_latency_ns",
 }
@@ -90,6 +92,10 @@ def _power_w(record: Record) -> Found:
     if energy.energy_j is None or not window.duration_ns:
         return None, energy.missing.get("energy_j", "the window has no duration")
     return energy.energy_j / window.duration_ns * 1e9, ""
+
+
+def _kernels_share(record: Record) -> Found:
+    return proved(record) if record.evidence else (None, _nothing(record, "evidence"))
 
 
 def _nothing(record: Record, section: str) -> str:
@@ -187,6 +193,24 @@ METRICS: tuple[Metric, ...] = (
     Metric("output_cosine", "output cosine", "", "higher",
            "worst cosine with golden, centred by the mean golden output", "evidence.outputs.centred_cosine_min",
            digits=6),
+    Metric("kernels_share", "proved at precision", "%", "higher",
+           "of matrix products and convolutions, what ran in the row's precision by the engine's own profile: of their "
+           "time or their number, the larger", scale=100.0, of=_kernels_share),
+    Metric("artefact_bytes", "artefact", "MB", "lower",
+           "what the engine starts from, as it is stored", "evidence.artefact.stored_bytes", 1e-6),
+    Metric("artefact_unpacked_bytes", "unpacked artefact", "MB", "lower",
+           "what the engine starts from, as it reads it", "evidence.artefact.unpacked_bytes", 1e-6),
+    Metric("unpack_ns", "unpack", "ms", "lower",
+           "from the stored artefact to what the engine reads; part of no cold start", "evidence.artefact.unpack_ns",
+           1e-6),
+    Metric("artefact_parameters", "parameters", "M", "lower",
+           "of the network that a technique made", "evidence.artefact.parameters", 1e-6),
+    Metric("zero_share", "zero weights", "%", None,
+           "of the parameters of the network that a technique made", "evidence.artefact.zero_share", 100.0),
+    Metric("making_s", "making", "s", "lower",
+           "wall time that quantising or converting took, once", "evidence.artefact.making_s"),
+    Metric("training_s", "training", "s", "lower",
+           "processor time of the training that a technique needs, once", "evidence.artefact.training_s"),
     Metric("energy_j", "energy", "J/sample", "lower", "gross energy of the window / samples", of=_energy_j),
     Metric("net_energy_j", "net energy", "J/sample", "lower",
            "energy over the idle machine's / samples", of=_net_energy_j),

@@ -15,26 +15,30 @@ from typing import Final, Literal
 from pydantic import model_validator
 
 from results.evidence import (
+    Artefact,
     Energy,
     Estimate,
     Evidence,
+    Kernels,
     OutputCheck,
     Placement,
     QualityResult,
     SameInput,
     Stages,
+    Training,
 )
 from results.strict import Count, Explained, Name, Number, Setting, Share, Strict, Text
 
 __all__ = [
-    "SCHEMA_VERSION", "Bound", "Calibration", "Card", "Conditions", "Context", "Energy", "Estimate", "Evidence",
-    "Identity", "Load", "LoadGen", "Machine", "OutputCheck", "Phases", "Placement", "Probe", "Provenance", "Quality",
-    "QualityResult", "Reason", "Record", "SameInput", "Stages", "Status", "Summary", "Verdict", "Window",
+    "SCHEMA_VERSION", "Artefact", "Bound", "Calibration", "Card", "Conditions", "Context", "Energy", "Estimate",
+    "Evidence", "Identity", "Kernels", "Load", "LoadGen", "Machine", "OutputCheck", "Phases", "Placement", "Probe",
+    "Provenance", "Quality", "QualityResult", "Reason", "Record", "SameInput", "Stages", "Status", "Summary",
+    "Training", "Verdict", "Window",
 ]  # fmt: skip
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 """1: first version (2026-11). 2: server, multi_stream, cold_start, LoadGen, audits of the window, energy. 3: what a
-compiler or a simulator says."""
+compiler or a simulator says. 4: what techniques made, what was executed, grades by example, training."""
 
 Provenance = Literal["measured", "simulator", "estimate", "published", "modelled"]
 Status = Literal["ok", "absent", "unsupported", "failed"]
@@ -259,7 +263,7 @@ class Phases(Explained):
 class Record(Strict):
     """One item. `reason` and `remedy` go with every status but ok; `stderr_tail` with failed."""
 
-    schema_version: Literal[3] = SCHEMA_VERSION
+    schema_version: Literal[4] = SCHEMA_VERSION
     record_id: Name
     written_utc: Name
     status: Status

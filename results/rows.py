@@ -52,6 +52,9 @@ HOST = ("hostname", "cpu", "cores", "instance_type")
 OF_THE_MODEL = (*(metric.key for metric in ESTIMATED), "quality", "output_cosine")
 """What an estimate has figures of. Its phases are those of this machine's compiler, and of no device."""
 
+SAME_PARAMETERS = 0.01
+"""Tables and folded constants may come and go; a network of another size has other operations."""
+
 Row = dict[str, Any]
 Roofs = Mapping[tuple[str, str, str, str], Ceiling]
 
@@ -223,15 +226,32 @@ def _promise(row: Row, ok: Sequence[Entry], record: Record, bounds: Sequence[Bou
 def _work(row: Row, record: Record) -> None:
     card, rate = record.card, row["throughput_per_s"]
     derived = ("achieved_flops_per_s", "intensity_flops_per_byte")
+    if record.identity.mode == "train":
+        row["missing"] |= dict.fromkeys(derived, "training: the card counts the operations of an answer, not of a step")
+        return
     if rate is None or card.flops is None:
         uncounted = "the workload's operations cannot be counted"
         row["missing"] |= dict.fromkeys(derived, row["missing"].get("throughput_per_s", uncounted))
+        return
+    if (changed := _changed_network(record)) is not None:
+        row["missing"] |= dict.fromkeys(derived, changed)
         return
     row["achieved_flops_per_s"] = rate * card.flops
     batch = record.context.batch_chosen or 1
     row["intensity_flops_per_byte"] = intensity_flops_per_byte(card, record.identity.precision, batch)
     if row["intensity_flops_per_byte"] is None:
         row["missing"]["intensity_flops_per_byte"] = f"the size of a weight in {record.identity.precision} is not known"
+
+
+def _changed_network(record: Record) -> str | None:
+    """Why the card's operations are not those of the network that a technique made; None: they are."""
+    artefact = record.evidence.artefact if record.evidence else None
+    if artefact is None or artefact.parameters is None:
+        return None
+    had, has = record.card.parameters, artefact.parameters
+    if abs(has - had) <= SAME_PARAMETERS * had:
+        return None
+    return f"{record.identity.technique} left {has} of {had} parameters: the card's operations are not this network's"
 
 
 def _charge(row: Row, ok: Sequence[Entry], record: Record, pricing: Pricing) -> None:

@@ -3,7 +3,7 @@
     <root>/<run_id>/records.log              one framed record a line (results/log.py)
     <root>/<run_id>/records.log.torn         tails of records whose writer was killed, moved here by the next run
     <root>/<run_id>/summaries.log            framed summaries; derived, the last one of a record counts
-    <root>/<run_id>/samples/<record_id>.i64  raw little-endian int64
+    <root>/<run_id>/samples/<record_id>.i64  raw little-endian int64; examples' grades in <record_id>.scores.f64
 
 Reading streams: memory does not grow with the number of records. Whatever cannot be read is one `Problem` each, a line
 for people with path, record number, what and remedy; the rest is read.
@@ -33,7 +33,7 @@ from results.strict import Strict
 
 __all__ = [
     "Problem", "Run", "StoreError", "check_writable", "folder_of", "keep_summary", "new_run_id", "newest", "read",
-    "repair", "run_folders", "samples_of",
+    "repair", "run_folders", "samples_of", "scores_of",
 ]  # fmt: skip
 
 RECORDS, SUMMARIES, SAMPLES, TORN = "records.log", "summaries.log", "samples", "records.log.torn"
@@ -44,6 +44,7 @@ NEEDED_BYTES = 64 << 20
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: upgrade.record_from_1,
     2: upgrade.record_from_2,
+    3: upgrade.record_from_3,
 }
 """Schema version to the function that turns its raw record into one of the next version."""
 
@@ -204,16 +205,15 @@ def samples_of(folder: Path, record: Record) -> np.ndarray[Any, np.dtype[np.int6
         if record.estimate is not None:
             return np.empty(0, np.int64)
         raise StoreError(f"{record.record_id}: {record.status}, there are no samples")
-    path = folder / record.window.samples_file
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise StoreError(f"{record.record_id}: its samples file lies outside the run's folder; left unread")
-    try:
-        size_bytes = path.stat().st_size
-        if size_bytes != 8 * record.window.queries:
-            raise StoreError(f"{path}: {size_bytes} bytes where {record.window.queries} samples of 8 were written")
-        return np.fromfile(path, dtype="<i8").astype(np.int64, copy=False)
-    except FileNotFoundError as error:
-        raise StoreError(f"{path}: the samples file is gone") from error
+    return _numbers(folder, record, record.window.samples_file, "samples", record.window.queries).view(np.int64)
+
+
+def scores_of(folder: Path, record: Record) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Each evaluation example's grade, (n,) float64, in the order of the examples. Raises StoreError."""
+    quality = record.evidence.quality if record.evidence else None
+    if quality is None or quality.scores_file is None:
+        raise StoreError(f"{record.record_id}: no example's grade was kept")
+    return _numbers(folder, record, quality.scores_file, "scores", quality.n).view(np.float64)
 
 
 def keep_summary(folder: Path, summary: Summary) -> bool:
@@ -229,6 +229,20 @@ def keep_summary(folder: Path, summary: Summary) -> bool:
     finally:
         os.close(handle)
     return True
+
+
+def _numbers(folder: Path, record: Record, name: str, what: str, count: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """`count` little-endian numbers of 8 bytes, in a new array of this machine's byte order."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise StoreError(f"{record.record_id}: its {what} file lies outside the run's folder; left unread")
+    try:
+        size_bytes = path.stat().st_size
+        if size_bytes != 8 * count:
+            raise StoreError(f"{path}: {size_bytes} bytes where {count} {what} of 8 were written")
+        return np.fromfile(path, dtype="<u8").astype(np.uint64, copy=False)
+    except FileNotFoundError as error:
+        raise StoreError(f"{path}: the {what} file is gone") from error
 
 
 def _entries(folder: Path, payloads: Iterable[tuple[int, bytes]], problems: list[Problem]) -> Iterator[Entry]:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from results.record import Conditions, Energy, Evidence, Machine, Phases, Stages, Summary
+from results.record import Conditions, Energy, Evidence, Machine, Phases, QualityResult, Stages, Summary
 from results.strict import Explained
 
 Raw = dict[str, Any]
 
 BEFORE_2 = "recorded before schema 2"
 BEFORE_3 = "recorded before schema 3"
+BEFORE_4 = "recorded before schema 4"
 
 
 def record_from_1(old: Raw) -> Raw:
@@ -43,6 +44,17 @@ def record_from_2(old: Raw) -> Raw:
     new = {**old, "schema_version": 3}
     if stages := (old.get("evidence") or {}).get("stages"):
         new["evidence"] = {**old["evidence"], "stages": explained(Stages, stages, BEFORE_3)}
+    return new
+
+
+def record_from_3(old: Raw) -> Raw:
+    """Schema 4 (2026-11): the artefact and what was executed; grades were not kept by example before."""
+    new = {**old, "schema_version": 4}
+    if old.get("evidence"):
+        evidence = explained(Evidence, old["evidence"], BEFORE_4)
+        if evidence["quality"]:
+            evidence["quality"] = explained(QualityResult, evidence["quality"], BEFORE_4)
+        new["evidence"] = evidence
     return new
 
 

@@ -6,6 +6,7 @@ of that axis, so nothing outside a workload needs to know what its tensors mean.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,9 @@ else:  # numpy is not imported to collect cases
 
 Split = Literal["perf", "calibration", "evaluation"]
 Role = Literal["model", "ceiling_flops", "ceiling_bytes"]
+Stage = Literal["network", "graph", "file", "engine"]
+STAGES: tuple[Stage, ...] = ("network", "graph", "file", "engine")
+"""The order in which techniques are applied, whatever the order in which they are named."""
 
 
 class Unsupported(Exception):  # noqa: N818 - an answer, not an error
@@ -92,8 +96,24 @@ class Samples:
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """A metric of a user's own (`--eval`): samples, and how to grade answers to them.
+
+    `score` takes outputs and labels by name, of any n of the samples in their order, and gives each one's grade, (n,).
+    The metric is the grades' mean.
+    """
+
+    inputs: Arrays
+    labels: Arrays
+    score: Callable[[Arrays, Arrays], Array]
+    quality: Quality
+
+
+@dataclass(frozen=True)
 class Golden:
     """Outputs computed in float64 for the first rows of `samples("perf", seed=0)`, as (n, ...) arrays.
+
+    What a technique made another function of has its own, computed in fp32 without graph optimisations.
 
     `steps` runs were made per sample, each fed the previous one's outputs along the workload's `feedback`. An output
     that would be too large to keep (a KV cache) is left out.
@@ -126,13 +146,38 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
+class Training:
+    """What training cost that went into a network: processor seconds on one core, and how many samples there were."""
+
+    cpu_s: float
+    samples: int
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a step of training makes smaller: the mean `loss` between what a network returns and the `targets`.
+
+    cross_entropy: targets are numbers of classes, which the last axis of the one output has. mean_squared_error: as
+    many targets as outputs, of their shapes. `arguments` go to the network behind its inputs, where training asks more
+    of it than measuring does.
+    """
+
+    loss: Literal["cross_entropy", "mean_squared_error"]
+    targets: tuple[TensorSpec, ...]
+    arguments: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Model:
     """One network with its weights. `digest` names its content, `recipe` the techniques that made it.
 
     `origin` is what the lowerings in `workloads/forms/` start from: the stem of a graph in `workloads/graphs/`, or the
     path of a user's own ONNX file. `net` builds the same network as a torch module (torch is imported inside).
-    `calibration` gives n samples to a lowering that quantises. `given` are forms that lie ready as files, by name: what
-    was made on another machine takes the place of a lowering.
+    `calibration` gives n samples to a lowering that quantises: of the calibration split, whatever else there may be.
+    `given` are forms that lie ready as files, by name: what was made on another machine takes the place of a lowering.
+    `made` are forms that a technique makes in place of a lowering, by name; every other form is lowered from `origin`.
+    `training` is what a technique's own training took; None: it trained nothing. `objective` is what steps of training
+    are timed on (`--mode train`); None: it only answers. `steps` are what somebody had to do to make it.
     """
 
     name: str
@@ -145,6 +190,18 @@ class Model:
     net: Callable[[], Any] | None = field(default=None, compare=False, repr=False)
     calibration: Callable[[int], Samples] | None = field(default=None, compare=False, repr=False)
     given: Mapping[str, Path] = field(default_factory=dict, compare=False, repr=False)
+    made: Mapping[str, Callable[[], Any]] = field(default_factory=dict, compare=False, repr=False)
+    training: Training | None = None
+    steps: tuple[str, ...] = ()
+    objective: Objective | None = field(default=None, compare=False, repr=False)
+
+    def treated(self, technique: str, version: int = 1, **changes: Any) -> Model:
+        """What a technique makes of this model: `changes`, under a digest of its own.
+
+        `version` goes up with every change of what the technique does, as files are kept between runs.
+        """
+        digest = hashlib.sha256(f"{self.digest} {technique} {version}".encode()).hexdigest()
+        return replace(self, digest=digest, recipe=(*self.recipe, technique), **changes)
 
     @cached_property
     def _forms(self) -> dict[str, Any]:
@@ -155,14 +212,17 @@ class Model:
         if name in self.given:
             return self.given[name]
         if name not in self._forms:
-            try:
-                lowering = importlib.import_module(f"workloads.forms.{name}")
-            except ModuleNotFoundError as error:
-                if error.name != f"workloads.forms.{name}":
-                    raise Unsupported(f"form {name} needs the package {error.name}") from error
-                raise Unsupported(f"no lowering to {name}: add workloads/forms/{name}.py") from error
-            self._forms[name] = lowering.build(self)
+            self._forms[name] = self.made[name]() if name in self.made else self._lowered(name)
         return self._forms[name]
+
+    def _lowered(self, name: str) -> Any:
+        try:
+            lowering = importlib.import_module(f"workloads.forms.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"workloads.forms.{name}":
+                raise Unsupported(f"form {name} needs the package {error.name}") from error
+            raise Unsupported(f"no lowering to {name}: add workloads/forms/{name}.py") from error
+        return lowering.build(self)
 
 
 class Workload(ABC):
@@ -173,6 +233,10 @@ class Workload(ABC):
     """Output name to the input it becomes on the next run (a KV cache); usually empty."""
     by_default: bool = True
     """False for a workload that is only measured when `--workload` names it, as it is too large for most machines."""
+    subject: bool = False
+    """Whether `--technique=all` tries techniques on it where no `--workload` is named."""
+    technique_batch: int = 1
+    """Samples of a query where techniques are compared and no `--batch` is given: enough to be timed."""
 
     @abstractmethod
     def model(self) -> Model:
@@ -185,6 +249,14 @@ class Workload(ABC):
     @abstractmethod
     def samples(self, split: Split, n: int, seed: int) -> Samples:
         """`n` samples, the same ones for the same arguments on every machine. Splits share no sample."""
+
+    def objective(self) -> Objective:
+        """What training makes smaller; raises Unsupported."""
+        raise Unsupported(f"{self.card.name} brings nothing to train on: it is only asked for answers")
+
+    def lessons(self, n: int, seed: int) -> Samples:
+        """At most `n` samples to train on, which no other split shares; `labels` are the objective's targets."""
+        raise Unsupported(f"{self.card.name} brings nothing to train on: it is only asked for answers")
 
     @abstractmethod
     def golden(self) -> Golden:
@@ -201,3 +273,53 @@ class Workload(ABC):
     def quality_value(self, scores: Array) -> float:
         """The card's metric from the per-example scores; the mean unless the metric says otherwise."""
         return float(scores.mean())
+
+
+class Technique(ABC):
+    """Turns a model into a cheaper one. One file in `workloads/techniques/` is one technique, or one family of them.
+
+    Techniques are joined by a plus (`prune-structured-50+int8-static`) and applied by `stage`: "network" makes another
+    network or other weights, "graph" another graph (quantised, mostly), "file" stores it otherwise, "engine" asks the
+    engine for something by `wish`. `precision` is what the outcome computes in, "" where that stays as it is asked for.
+
+    `steps` are what somebody has to do beyond running fp32, in a few words each: their number is its complexity.
+    `own_outputs`: the outcome is another function, whose right outputs are not fp32's. `recipe` are the techniques that
+    it merely stands for. A `control` is measured to compare with, and never recommended.
+    """
+
+    name: str
+    stage: Stage
+    precision: str = ""
+    steps: tuple[str, ...] = ()
+    own_outputs: bool = False
+    wish: str = ""
+    recipe: tuple[str, ...] = ()
+    control: bool = False
+
+    def suits(self, workload: Workload) -> bool:
+        """Whether `--technique=all` tries it on this workload; one that is named is tried on any."""
+        return True
+
+    def taken(self, outcome: Model) -> tuple[str, ...]:
+        """Which of the steps were taken to make `outcome`."""
+        return self.steps
+
+    def treat(self, model: Model) -> Model:
+        """The outcome; raises Unsupported, in one line, for a model that it cannot be applied to."""
+        return model.treated(self.name)
+
+
+class Packing(Technique):
+    """A technique of stage "file": it stores what an engine starts from otherwise, and gives it back unchanged."""
+
+    stage = "file"
+    version: int = 1
+    """Goes up with every change of what `pack` writes, as files are kept between runs."""
+
+    @abstractmethod
+    def pack(self, path: Path, to: Path) -> None:
+        """Write the file or folder at `path` to the file `to`."""
+
+    @abstractmethod
+    def unpack(self, path: Path, folder: Path) -> Path:
+        """Write what `pack` stored at `path` into `folder`; the path of the artefact there."""

@@ -4,8 +4,9 @@ Per workload: `<name>.onnx` (no weights), `<name>.json` (the manifest, see `work
 `<name>.golden.npz` (outputs of a float64 run). Needs torch, onnx and onnxscript. A check builds anew beside and
 compares operators, tensors and golden outputs, not bytes: another version of torch may write the same graph otherwise.
 
-Without names it takes what is measured without being named. A network with large weights never has them all in memory,
-and takes minutes for its golden outputs.
+A name with a plus is what a technique ships (`workloads/outcomes.py`): a graph and a manifest. Without names it takes
+those, and what is measured without being named. A network with large weights never has them all in memory, and takes
+minutes for its golden outputs.
 """
 
 from __future__ import annotations
@@ -14,15 +15,13 @@ import argparse
 import copy
 import hashlib
 import importlib
-import logging
 import math
 import pkgutil
 import sys
 import tempfile
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,7 +31,9 @@ import numpy as np
 
 from workloads import drawing, models, weights
 from workloads.contract import TensorSpec
+from workloads.exporting import export
 from workloads.nets.initial import draw, state
+from workloads.outcomes import Outcome, file_of, shipped
 from workloads.seeded import Committed
 
 if TYPE_CHECKING:
@@ -40,10 +41,6 @@ if TYPE_CHECKING:
 
     Tensors = tuple[weights.Tensor, ...]
 
-OPSET = 20
-"""The first with Gelu; onnxruntime 1.20 and openvino 2025.0, the oldest we support, know it."""
-FOLDED_MAX = 4096
-"""Elements of the largest constant that is computed beforehand: the file is to stay small."""
 GOLDEN_CLOSE = 1e-5
 
 
@@ -51,6 +48,11 @@ def workloads() -> dict[str, Committed]:
     """Every workload that has a committed graph, by name."""
     made = [kind() for kind in _kinds() if not getattr(kind, "__abstractmethods__", None)]
     return {workload.card.name: workload for workload in made}
+
+
+def outcomes() -> dict[str, Outcome]:
+    """What techniques ship for them, by name."""
+    return {one.card.name: one for workload in workloads().values() for one in shipped(workload)}
 
 
 def incomplete() -> list[str]:
@@ -69,7 +71,12 @@ def _kinds() -> Iterator[type[Committed]]:
 
 
 def rebuild(workload: Committed, folder: Path = weights.GRAPHS) -> list[str]:
-    """Write the graph, the manifest and the golden outputs of one workload into `folder`; raises ValueError instead."""
+    """Write the graph, the manifest and the golden outputs of one workload into `folder`; raises ValueError instead.
+
+    What a technique trained has no golden outputs, and a card that is not its own.
+    """
+    if isinstance(workload, Outcome):
+        return _outline(workload, folder)
     net = drawing.hollow(workload.net)
     tensors, device = _tensors(workload, net), "meta"
     if large := sum(4 * tensor.size for tensor in tensors) > weights.LARGE_BYTES:
@@ -80,13 +87,23 @@ def rebuild(workload: Committed, folder: Path = weights.GRAPHS) -> list[str]:
         _fill(net, _values(workload, tensors))
     outputs = _forward(workload, outline, 2, device)
     _check_card(workload, outline, tensors, outputs, device)
-    graph = _export(workload, drawing.zeros(net) if large else net, tensors).SerializeToString(deterministic=True)
+    graph = export(workload, drawing.zeros(net) if large else net, tensors).SerializeToString(deterministic=True)
     manifest = _manifest(workload, tensors, outputs)
     with drawing.passing(net, tensors, "float64") if large else nullcontext(net.double()) as exact:
         golden = _golden(workload, exact)
     (folder / f"{workload.card.name}.onnx").write_bytes(graph)
     manifest.write(folder)
     np.savez_compressed(folder / f"{workload.card.name}.golden.npz", allow_pickle=False, **golden)
+    return []
+
+
+def _outline(outcome: Outcome, folder: Path) -> list[str]:
+    net = outcome.net().eval().requires_grad_(False)
+    tensors = _tensors(outcome, net)
+    _fill(net, _values(outcome, tensors))
+    graph = export(outcome, net, tensors).SerializeToString(deterministic=True)
+    (folder / f"{outcome.card.name}.onnx").write_bytes(graph)
+    replace(_manifest(outcome, tensors, _forward(outcome, net, 2, "cpu")), made=outcome.made).write(folder)
     return []
 
 
@@ -99,6 +116,8 @@ def differences(workload: Committed) -> list[str]:
         old, new = weights.Manifest.read(name), weights.Manifest.read(name, Path(scratch))
         found = [f"manifest: {field}" for field in vars(new) if getattr(old, field) != getattr(new, field)]
         found += _graph_differences(*(_summary(folder / f"{name}.onnx") for folder in (weights.GRAPHS, Path(scratch))))
+        if isinstance(workload, Outcome):
+            return found
         with np.load(weights.GRAPHS / f"{name}.golden.npz") as a, np.load(Path(scratch) / f"{name}.golden.npz") as b:
             found += [f"golden: {key}" for key in sorted({*a, *b}) if not _close(a.get(key), b.get(key), close)]
     return found
@@ -112,13 +131,15 @@ def _tensors(workload: Committed, net: Any) -> Tensors:
 
 
 def _trained_file(workload: Committed) -> str | None:
+    if isinstance(workload, Outcome):
+        return file_of(workload.card.name)
     return f"{workload.card.name}.{weights.FILE_NAME}" if workload.trained else None
 
 
 def _blocks(workload: Committed, tensors: Tensors) -> Iterator[bytes | memoryview]:
     """The bytes of weights.bin, in order."""
     if file := _trained_file(workload):
-        return iter([(weights.GRAPHS / file).read_bytes()])
+        return iter([weights.stored(weights.GRAPHS / file)])
     return weights.contents(tensors)
 
 
@@ -216,109 +237,6 @@ def _flops(workload: Committed, net: Any, device: str) -> int:
     return int(counter.get_total_flops())
 
 
-def _export(workload: Committed, net: Any, tensors: Tensors) -> Any:
-    """The ONNX graph, its weights by reference to weights.bin and nothing of this machine in it."""
-    import torch
-
-    inputs = workload.samples("perf", 2, 0).inputs
-    batch = torch.export.Dim("batch")
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, which no network here needs
-    with warnings.catch_warnings(), _plain_attention():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            net,
-            tuple(torch.from_numpy(array) for array in inputs.values()),
-            dynamo=True,
-            optimize=False,  # otherwise weights are renamed, transposed and folded, and no longer the state_dict's
-            dynamic_shapes=tuple({0: batch} for _ in inputs),
-            input_names=list(inputs),
-            output_names=list(workload.outputs),
-            opset_version=OPSET,
-            verbose=False,
-        )
-    _name_tied(program.model, net)
-    _simplify(program.model, {t.name for t in tensors})
-    _refer(program.model, tensors)
-    proto = program.model_proto
-    _strip(proto)
-    return proto
-
-
-@contextmanager
-def _plain_attention() -> Iterator[None]:
-    """Export attention as the four operators it is; torch's own translation rebuilds its scale in 20 more per layer."""
-    from torch.nn import functional
-
-    def attention(query: Any, key: Any, value: Any, attn_mask: Any = None, is_causal: bool = False) -> Any:
-        scores = query @ key.transpose(-2, -1) * (1 / math.sqrt(query.shape[-1]))
-        if is_causal:
-            attn_mask = scores.new_full(scores.shape[-2:], -1e4).triu(1)
-        if attn_mask is not None:
-            scores = scores + attn_mask
-        return scores.softmax(-1) @ value
-
-    original = functional.scaled_dot_product_attention
-    functional.scaled_dot_product_attention = attention
-    try:
-        yield
-    finally:
-        functional.scaled_dot_product_attention = original
-
-
-def _name_tied(model: Any, net: Any) -> None:
-    """A tensor of several names is exported under one of them; here the first stands for all."""
-    first: dict[int, str] = {}
-    for name, tensor in net.state_dict(keep_vars=True).items():
-        known = first.setdefault(id(tensor), name)
-        if known != name and name in model.graph.initializers:
-            model.graph.initializers[name].name = known
-
-
-def _simplify(model: Any, kept: set[str]) -> None:
-    """Compute what is known beforehand (shapes, mostly) and merge what is there twice; the tensors in `kept` stay."""
-    from onnx_ir.passes.common import CommonSubexpressionEliminationPass, IdentityEliminationPass
-    from onnxscript import optimizer
-
-    def may_fold(node: Any) -> bool | None:
-        return False if any(value is not None and value.name in kept for value in node.inputs) else None
-
-    optimizer.fold_constants(model, should_fold=may_fold, output_size_limit=FOLDED_MAX)
-    _drop_zero_biases(model)
-    IdentityEliminationPass()(model)
-    CommonSubexpressionEliminationPass()(model)
-    optimizer.remove_unused_nodes(model)
-
-
-def _drop_zero_biases(model: Any) -> None:
-    """A convolution without a bias is exported with one made of zeros."""
-    for node in model.graph:
-        bias = node.inputs[2].const_value if node.op_type == "Conv" and len(node.inputs) == 3 else None
-        if bias is not None and node.inputs[2].name.startswith("val_") and not bias.numpy().any():
-            node.resize_inputs(2)
-
-
-def _strip(proto: Any) -> None:
-    """Drop metadata and doc strings, which hold absolute paths, and inferred shapes, which quantisers trip over."""
-    graph = proto.graph
-    del proto.metadata_props[:], graph.metadata_props[:], graph.value_info[:]
-    for part in (*graph.node, *graph.input, *graph.output, *graph.initializer):
-        del part.metadata_props[:]
-        part.ClearField("doc_string")
-
-
-def _refer(model: Any, tensors: Tensors) -> None:
-    """Weights by reference to weights.bin: what the exporter holds of them is not looked at."""
-    from onnx_ir import ExternalTensor
-
-    initializers = model.graph.initializers
-    if absent := [tensor.name for tensor in tensors if tensor.name not in initializers]:
-        raise ValueError(f"the exported graph does not use {', '.join(absent)}: remove them from the network")
-    for tensor in tensors:
-        value = initializers[tensor.name]
-        place = weights.FILE_NAME, tensor.offset, 4 * tensor.size
-        value.const_value = ExternalTensor(*place, value.dtype, shape=value.shape, name=tensor.name)
-
-
 def _manifest(workload: Committed, tensors: Tensors, outputs: Arrays) -> weights.Manifest:
     digest, length = hashlib.sha256(), 0
     for block in _blocks(workload, tensors):
@@ -370,7 +288,7 @@ def main() -> int:
     )
     parser.add_argument("--check", action="store_true", help="compare with what is committed, write nothing")
     options = parser.parse_args()
-    known = workloads()
+    known = {**workloads(), **outcomes()}
     if unknown := [name for name in options.names if name not in known]:
         halves = "".join(f"; {half}" for half in incomplete())
         parser.error(f"unknown workload {', '.join(unknown)}; known: {', '.join(sorted(known))}{halves}")

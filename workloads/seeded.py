@@ -11,11 +11,12 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from workloads import weights
-from workloads.contract import Golden, Model, Samples, Split, Tolerance, Unsupported, Workload
+from workloads.contract import Golden, Model, Objective, Samples, Split, Tolerance, Unsupported, Workload
 
 if TYPE_CHECKING:
     from workloads.contract import Arrays
@@ -78,6 +79,21 @@ class Seeded(Committed):
 
     def samples(self, split: Split, n: int, seed: int) -> Samples:
         return Samples(self.inputs(n, f"{self.card.name}/{split}/{seed}"))
+
+    def objective(self) -> Objective:
+        """A regression of every output to targets drawn at random: its speed is real, what it learns means nothing."""
+        if self.manifest.large:
+            raise Unsupported(f"{self.card.name} is too large to be trained with its optimiser in one device's memory")
+        targets = (replace(output, name=f"{output.name}_target") for output in self.manifest.outputs)
+        return Objective("mean_squared_error", tuple(targets))
+
+    def lessons(self, n: int, seed: int) -> Samples:
+        from workloads.generator import uniform
+
+        stream = f"{self.card.name}/training/{seed}"
+        shapes = {target.name: (n, *(size or 1 for size in target.shape[1:])) for target in self.objective().targets}
+        targets = {name: uniform(f"{stream}/{name}", shape) for name, shape in shapes.items()}
+        return Samples(self.inputs(n, stream), targets)
 
 
 class Trained(Committed):

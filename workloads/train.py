@@ -20,6 +20,8 @@ from workloads.seeded import Trained
 
 Draw = Callable[[Any, int], tuple[Any, Any]]
 """(torch generator, batch) -> (inputs, targets)"""
+Answer = Callable[[Any, Any], Any]
+"""(net, inputs) -> logits (..., classes) of everything that is learnt from"""
 Loss = Callable[[Any, Any, Any], Any]
 """(net, inputs, targets) -> the mean loss of a batch"""
 
@@ -42,7 +44,7 @@ class Lesson:
 
     workload: Trained
     draw: Draw
-    loss: Loss
+    answer: Answer
     recipe: Recipe
 
 
@@ -52,10 +54,18 @@ def train(lesson: Lesson, seed: int = 0, report: Callable[[str], object] = print
 
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    return fit(lesson.workload.net(), lesson.draw, lesson.loss, lesson.recipe, seed, report)
+    return fit(lesson.workload.net(), lesson.draw, hard(lesson.answer), lesson.recipe, seed, report)
 
 
-def fit(net: Any, draw: Draw, loss: Loss, recipe: Recipe, seed: int, report: Callable[[str], object] = print) -> Any:
+def fit(
+    net: Any,
+    draw: Draw,
+    loss: Loss,
+    recipe: Recipe,
+    seed: int,
+    report: Callable[[str], object] = print,
+    after_step: Callable[[], object] = lambda: None,
+) -> Any:
     """`net`, trained in place; `report` gets a line after every tenth of the steps."""
     import torch
 
@@ -71,6 +81,7 @@ def fit(net: Any, draw: Draw, loss: Loss, recipe: Recipe, seed: int, report: Cal
         value.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), recipe.gradient_norm_max)
         optimiser.step()
+        after_step()
         schedule.step()
         total += value.item()
         if step % every == 0:
@@ -107,30 +118,37 @@ def draw_text(generator: Any, batch: int) -> tuple[Any, Any]:
     return windows[:, :-1], windows[:, 1:].long()
 
 
-def image_loss(net: Any, images: Any, labels: Any) -> Any:
-    """Cross-entropy of the labels."""
+def of_images(net: Any, images: Any) -> Any:
+    return net(images)
+
+
+def of_text(net: Any, text: Any) -> Any:
+    """Of every position, not only of the scored ones."""
+    return net(text, text.shape[1])
+
+
+def cross_entropy(logits: Any, targets: Any) -> Any:
+    """The mean over samples, and over their positions where they have several."""
     from torch.nn import functional
 
-    return functional.cross_entropy(net(images), labels)
+    return functional.cross_entropy(logits.flatten(0, -2), targets.flatten())
 
 
-def text_loss(net: Any, text: Any, following: Any) -> Any:
-    """Cross-entropy of the byte after every position, not only after the scored ones."""
-    from torch.nn import functional
-
-    return functional.cross_entropy(net(text, text.shape[1]).flatten(0, 1), following.flatten())
+def hard(answer: Answer) -> Loss:
+    """Learn from the targets alone."""
+    return lambda net, inputs, targets: cross_entropy(answer(net, inputs), targets)
 
 
 LESSONS = {
     lesson.workload.card.name: lesson
     for lesson in (
         *(
-            Lesson(workload, draw_digits, image_loss, Recipe(steps=1500, batch=64, rate=6e-3))
+            Lesson(workload, draw_digits, of_images, Recipe(steps=1500, batch=64, rate=6e-3))
             for workload in (digits.DigitsSmall(), digits.DigitsMedium(), digits.DigitsLarge())
         ),
-        Lesson(bytelm.ByteLMSmall(), draw_text, text_loss, Recipe(steps=2400, batch=8, rate=2e-2)),
-        Lesson(bytelm.ByteLMMedium(), draw_text, text_loss, Recipe(steps=1500, batch=8, rate=1.2e-2)),
-        Lesson(bytelm.ByteLMLarge(), draw_text, text_loss, Recipe(steps=1800, batch=8, rate=6e-3)),
+        Lesson(bytelm.ByteLMSmall(), draw_text, of_text, Recipe(steps=2400, batch=8, rate=2e-2)),
+        Lesson(bytelm.ByteLMMedium(), draw_text, of_text, Recipe(steps=1500, batch=8, rate=1.2e-2)),
+        Lesson(bytelm.ByteLMLarge(), draw_text, of_text, Recipe(steps=1800, batch=8, rate=6e-3)),
     )
 }
 
@@ -155,7 +173,9 @@ def main() -> None:
     for name in parser.parse_args().names:
         lesson = LESSONS[name]
         net = train(lesson, report=partial(_say, name))
-        path = weights.save_trained(name, {key: tensor.numpy() for key, tensor in state(net).items()})
+        path = weights.save_trained(
+            f"{name}.{weights.FILE_NAME}", {key: tensor.numpy() for key, tensor in state(net).items()}
+        )
         _say(name, f"quality {quality(lesson.workload, net):.6f} on the evaluation samples, saved {path.name}")
 
 

@@ -20,13 +20,19 @@ Tensors are little-endian float32, named as in the torch module's state_dict, ti
 a multiple of 64 bytes (4096 from 4096 bytes up, so that they can be mapped), zeros between. A seeded tensor is the
 stream `weights/<tensor name>` of `workloads/generator.py`, uniform in [centre - scale, centre + scale), or with
 `"balanced": true` each row less its mean. A trained one has only a name, a shape and an offset.
+
+What training made of another workload's network for a technique is `<workload>+<technique>`. Its file is stored
+compressed ("digits-large+distill.weights.bin.gz", as pruned weights are mostly zeros), and `made` says how it was
+trained; the hash and the length are those of weights.bin itself.
 `python -m workloads.rebuild` writes graph and manifest; nothing here needs onnx or torch.
 """
 
 from __future__ import annotations
 
 import fcntl
+import gzip
 import hashlib
+import importlib
 import json
 import math
 import os
@@ -75,6 +81,30 @@ class Tensor:
 
 
 @dataclass(frozen=True)
+class Made:
+    """How a technique's network was trained, and what came out.
+
+    `net` is a module in `workloads/nets/`, `size` the fields of its `Size`. `samples` is how many there were to learn
+    from, of which `steps` batches of `batch` were drawn; `cpu_s` are processor seconds on one core. `quality` is the
+    card's metric on all evaluation samples, computed in torch.
+    """
+
+    net: str
+    size: Mapping[str, float]
+    steps: int
+    batch: int
+    seed: int
+    samples: int
+    cpu_s: float
+    quality: float
+
+    def build(self) -> Any:
+        """The torch module, its weights not yet filled in."""
+        module = importlib.import_module(f"workloads.nets.{self.net}")
+        return module.build(module.Size(**self.size))
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What the file of a workload's weights contains; the module's docstring shows it."""
 
@@ -86,6 +116,7 @@ class Manifest:
     bytes: int
     sha256: str
     tensors: tuple[Tensor, ...]
+    made: Made | None = None
 
     @property
     def large(self) -> bool:
@@ -96,16 +127,19 @@ class Manifest:
         """The manifest of the graph called `name`; FileNotFoundError says how to make it."""
         path = folder / f"{name}.json"
         if not path.exists():
-            raise FileNotFoundError(f"no {path.name}: run .venv-torch/bin/python -m workloads.rebuild {name}")
+            tool = "retrain" if "+" in name else "rebuild"
+            raise FileNotFoundError(f"no {path.name}: run .venv-torch/bin/python -m workloads.{tool} {name}")
         values = json.loads(path.read_text())
         for key in ("inputs", "outputs"):
             values[key] = tuple(TensorSpec(s["name"], s["dtype"], tuple(s["shape"])) for s in values[key])
         values["tensors"] = tuple(Tensor(**{**t, "shape": tuple(t["shape"])}) for t in values["tensors"])
+        values["made"] = Made(**values["made"]) if "made" in values else None
         return cls(**values)
 
     def write(self, folder: Path = GRAPHS) -> None:
         """One line per tensor, so that a change reads well in a diff."""
-        fields = (f"  {json.dumps(key)}: {_json(value)}" for key, value in asdict(self).items())
+        known = {key: value for key, value in asdict(self).items() if key != "made" or value is not None}
+        fields = (f"  {json.dumps(key)}: {_json(value)}" for key, value in known.items())
         (folder / f"{self.name}.json").write_text("{\n" + ",\n".join(fields) + "\n}\n")
 
 
@@ -141,17 +175,23 @@ def layout(shapes: Mapping[str, tuple[int, ...]]) -> tuple[Tensor, ...]:
     return tuple(tensors)
 
 
-def save_trained(name: str, arrays: Arrays, folder: Path = GRAPHS) -> Path:
-    """Write the committed raw file of a trained network from its float32 tensors, in state_dict order."""
+def save_trained(file: str, arrays: Arrays, folder: Path = GRAPHS) -> Path:
+    """Write the committed file of a trained network from its float32 tensors, in state_dict order."""
     import numpy as np
 
-    path, position = folder / f"{name}.{FILE_NAME}", 0
-    with path.open("wb") as file:
-        for tensor in layout({key: array.shape for key, array in arrays.items()}):
-            file.write(bytes(tensor.offset - position))
-            file.write(np.ascontiguousarray(arrays[tensor.name], "<f4").data)
-            position = tensor.end
+    path, position, blocks = folder / file, 0, []
+    for tensor in layout({key: array.shape for key, array in arrays.items()}):
+        blocks += [bytes(tensor.offset - position), np.ascontiguousarray(arrays[tensor.name], "<f4").tobytes()]
+        position = tensor.end
+    content = b"".join(blocks)
+    path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
     return path
+
+
+def stored(path: Path) -> bytes:
+    """The bytes of weights.bin in a committed file of trained weights."""
+    content = path.read_bytes()
+    return gzip.decompress(content) if path.suffix == ".gz" else content
 
 
 def contents(tensors: tuple[Tensor, ...]) -> Iterator[bytes | memoryview]:
@@ -239,7 +279,7 @@ def _locked(home: Path) -> Iterator[None]:
 
 def _write(path: Path, manifest: Manifest, folder: Path) -> None:
     part, digest = path.with_suffix(".part"), hashlib.sha256()
-    blocks = contents(manifest.tensors) if manifest.file is None else iter([(folder / manifest.file).read_bytes()])
+    blocks = contents(manifest.tensors) if manifest.file is None else iter([stored(folder / manifest.file)])
     with part.open("wb") as file:
         for block in blocks:
             file.write(block)

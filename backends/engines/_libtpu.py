@@ -11,6 +11,7 @@ from importlib import metadata
 from typing import Any
 
 from backends.contract import Presence, Unsupported
+from backends.engines._hlo import products
 from backends.engines._tuning import CHECKOUT, installed
 
 ENVIRONMENT = {
@@ -41,7 +42,7 @@ class Compiled:
 
     `flops` counts what the program does, padding included. `cycles` sums the cost model over its instructions; None
     where one has no estimate. Both are None where it `loops`, as they count one round. `on_host`: instructions that the
-    host would have to run.
+    host would have to run. `products` are matrix products and convolutions by what they multiply ("int8:10 fp32:1").
     """
 
     kind: str
@@ -51,6 +52,7 @@ class Compiled:
     memory_limit_bytes: int | None
     loops: int
     on_host: int
+    products: str = "none"
 
 
 def available() -> Presence:
@@ -140,6 +142,7 @@ def _read(program: Any, kind: str, memory_limit_bytes: int | None) -> Compiled:
         memory_limit_bytes,
         loops,
         text.count(ON_HOST),
+        " ".join(f"{kind}:{n}" for kind, n in products(text).kernels.most_common()) or "none",
     )
 
 

@@ -7,13 +7,14 @@ oldest of them has.
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from backends.contract import Arrays, Facts, Model, Plan, Session, Unsupported, Values
+from backends.contract import Arrays, Executed, Facts, Model, Plan, Session, Unsupported, Values
 from backends.engines._tuning import check_arrays
 from workloads.contract import TensorSpec
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 KERNELS = {"xnnpack": "BUILTIN", "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "reference": "BUILTIN_REF"}
 """Who computes on the CPU, by LiteRT's name of the resolver: XNNPACK where it can, LiteRT's own kernels, or those that
 its own are tested against."""
+PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL")
+KINDS = {"float32": "fp32", "float16": "fp16", "int8": "int8", "uint8": "int8", "int16": "int16"}
+DELEGATED = "DELEGATE"
 NHWC, NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 MARK = ":nhwc"
 """How the tensor's name says that an image's channels come last (docs/targets/edgetpu.md)."""
@@ -107,6 +111,14 @@ class InterpreterSession(Session):
 
     def get(self, values: Values) -> Arrays:
         return {port.spec.name: port.decode(stored) for port, stored in zip(self._outputs, values)}
+
+    def executed(self, values: Values) -> Executed:
+        """The operators of the interpreter's plan: LiteRT's Python has no profiler, and so no times."""
+        seat = self._idle.get()
+        try:
+            return listed(seat.interpreter)
+        finally:
+            self._idle.put(seat)
 
     def close(self) -> None:
         super().close()
@@ -223,6 +235,37 @@ def operators(interpreter: Any) -> list[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return [one["op_name"] for one in interpreter._get_ops_details()]  # there is no public way
+
+
+def listed(interpreter: Any) -> Executed:
+    """Products by the types that they multiply. An operator that a delegate took still stands in the list."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plan = interpreter._get_ops_details()
+    types = {one["index"]: one["dtype"] for one in interpreter.get_tensor_details()}
+    found, kernels = Counter[str](), Counter[str]()
+    for one in plan:
+        kinds = [_kind(types.get(index)) for index in one["inputs"]]
+        if one["op_name"] in PRODUCTS:
+            kernels[_multiplied(kinds[0], kinds[1])] += 1
+            found[f"{one['op_name']} {kinds[0]} x {kinds[1]}"] += 1
+        elif one["op_name"] != DELEGATED:
+            found[one["op_name"]] += 1
+    parts = [one["op_name"] for one in plan].count(DELEGATED)
+    return Executed(
+        f"the interpreter's list of operators, {parts} parts of it taken by XNNPACK; no profile", kernels, found
+    )
+
+
+def _kind(dtype: Any) -> str:
+    import numpy as np
+
+    return "none" if dtype is None else KINDS.get(np.dtype(dtype).name, np.dtype(dtype).name)
+
+
+def _multiplied(left: str, right: str) -> str:
+    """Floats by whole numbers: weights are stored smaller, or the kernel quantises as it goes, which the list hides."""
+    return left if left == right else f"{left} by {right} weights"
 
 
 def _last_line(error: Exception) -> str:

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from backends.contract import Arrays, Device, Facts, Model, Placement, Presence, Session, Unsupported, Values
+from backends.contract import Arrays, Device, Executed, Facts, Model, Placement, Presence, Session, Unsupported, Values
 from backends.engines._tuning import CHECKOUT, check_arrays, importable, installed
 
 if TYPE_CHECKING:
     from backends._providers import Provider
+    from backends.engines._ort_profile import Profiler
     from workloads.contract import TensorSpec
 
 CPU = "CPUExecutionProvider"
@@ -163,9 +164,10 @@ def numbers(version: str) -> tuple[int, ...]:
 class HostSession(Session):
     """Inputs and outputs in host memory, which is where a CPU has them and where other providers fetch them from."""
 
-    def __init__(self, session: Any, facts: Facts) -> None:
+    def __init__(self, session: Any, facts: Facts, profiler: Profiler | None = None) -> None:
         self._session = session
         self._names = [output.name for output in session.get_outputs()]
+        self._profiler = profiler
         self.facts = facts
         self.inflight = int(facts.settings.get("streams", 1))
 
@@ -174,6 +176,11 @@ class HostSession(Session):
 
     def get(self, values: Values) -> Arrays:
         return dict(zip(self._names, values))
+
+    def executed(self, values: Values) -> Executed:
+        if self._profiler is None:
+            return super().executed(values)
+        return self._profiler.executed(self.facts, lambda session: session.run(self._names, values))
 
     def close(self) -> None:
         super().close()
@@ -186,7 +193,15 @@ class BoundSession(Session):
     `memory` is what OrtValue calls it ("cuda") and which of them.
     """
 
-    def __init__(self, value: Any, session: Any, model: Model, memory: tuple[str, int], facts: Facts) -> None:
+    def __init__(
+        self,
+        value: Any,
+        session: Any,
+        model: Model,
+        memory: tuple[str, int],
+        facts: Facts,
+        profiler: Profiler | None = None,
+    ) -> None:
         import numpy
 
         self._contiguous = numpy.ascontiguousarray
@@ -195,6 +210,7 @@ class BoundSession(Session):
         self._inputs = model.inputs
         self._names = [output.name for output in session.get_outputs()]
         self._memory = memory
+        self._profiler = profiler
         self.facts = facts
         self.inflight = int(facts.settings.get("streams", 1))
 
@@ -219,6 +235,11 @@ class BoundSession(Session):
     def get(self, values: Values) -> Arrays:
         return {name: value.numpy() for name, value in zip(self._names, values)}
 
+    def executed(self, values: Values) -> Executed:
+        if self._profiler is None:
+            return super().executed(values)
+        return self._profiler.executed(self.facts, lambda session: session.run_with_ort_values(self._names, values))
+
     def close(self) -> None:
         super().close()
         self._session = None
@@ -231,10 +252,17 @@ class FixedSession(BoundSession):
     """
 
     def __init__(
-        self, value: Any, session: Any, model: Model, memory: tuple[str, int], batch: int, facts: Facts
+        self,
+        value: Any,
+        session: Any,
+        model: Model,
+        memory: tuple[str, int],
+        batch: int,
+        facts: Facts,
+        profiler: Profiler | None = None,
     ) -> None:
         """Raises Unsupported for a size other than the batch's that is free."""
-        super().__init__(value, session, model, memory, facts)
+        super().__init__(value, session, model, memory, facts, profiler)
         if self.inflight > 1:
             raise Unsupported(f"cuda_graph=on runs one at a time, so not streams={self.inflight}")
         self._specs = {spec.name: (_fixed(spec, batch), spec.dtype) for spec in (*model.inputs, *model.outputs)}

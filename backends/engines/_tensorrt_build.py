@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,11 +127,16 @@ class _Timings:
 
 def layer_types(trt: Any, engine: Any) -> str:
     """How many layers give each type, as the inspector has it ("Half 41 Float 1"); "" where it tells none."""
-    text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
-    try:
-        layers = json.loads(text).get("Layers", [])
-    except ValueError:
-        return ""
-    given = (one for layer in layers if isinstance(layer, dict) for one in layer.get("Outputs", [])[:1])
+    given = (one for layer in layers(trt, engine) for one in layer.get("Outputs", [])[:1])
     counts = Counter(str(one["DataType"]) for one in given if "DataType" in one)
     return " ".join(f"{name} {count}" for name, count in counts.most_common())
+
+
+def layers(trt: Any, engine: Any) -> list[Mapping[str, Any]]:
+    """What the inspector says of each layer; empty where it has names only."""
+    text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    try:
+        found = json.loads(text).get("Layers", [])
+    except ValueError:
+        return []
+    return [layer for layer in found if isinstance(layer, dict)]

@@ -44,7 +44,7 @@ def compiled(torch: Any, module: Any, arguments: Sequence[Any], tune: str, keep:
     # A copy of the code: torch keeps what it compiled with the code object, and refuses a ninth version of one.
     own = FunctionType(forward.__code__.replace(), forward.__globals__, closure=forward.__closure__)
     fast = torch.compile(own, fullgraph=True, dynamic=False, mode=TUNES[tune])
-    with torch.inference_mode(), _cache(keep):
+    with torch.inference_mode(), cache(keep):
         try:
             fast(*arguments)
         except torch._dynamo.exc.Unsupported as error:
@@ -53,7 +53,8 @@ def compiled(torch: Any, module: Any, arguments: Sequence[Any], tune: str, keep:
 
 
 @contextmanager
-def _cache(keep: bool) -> Iterator[None]:
+def cache(keep: bool) -> Iterator[None]:
+    """Whether torch keeps what it compiles on the disk, for other processes, or in a folder that goes afterwards."""
     if keep:
         yield
         return

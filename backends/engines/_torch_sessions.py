@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from backends.contract import Arrays, Facts, Session, Values
+from backends.contract import Arrays, Executed, Facts, Session, Values
 from backends.engines._torch_modes import Replayed, several
+from backends.engines._torch_profile import executed
 from backends.engines._tuning import check_arrays
 from workloads.contract import TensorSpec
 
@@ -62,6 +63,9 @@ class TorchSession(Session):
     def run(self, values: Values) -> Values:
         with self._torch.inference_mode():
             return several(self._forward(*values))
+
+    def executed(self, values: Values) -> Executed:
+        return executed(lambda: self.run(values))
 
     def get(self, values: Values) -> Arrays:
         return {name: widened(tensor).numpy() for name, tensor in zip(self._outputs, values)}

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from backends._cores import usable
-from backends.contract import Plan, Presence, Unsupported
+from backends.contract import Model, Plan, Presence, Unsupported
 
 if TYPE_CHECKING:
     from backends.contract import Arrays
@@ -44,18 +44,23 @@ def spread(plan: Plan) -> Spread:
     return Spread(threads, max(1, cores // threads))
 
 
-def check_options(engine: str, plan: Plan, known: Iterable[str]) -> None:
-    """Refuses options that the engine would otherwise ignore, and training, which none of these engines does."""
-    if plan.mode != "infer":
+def check_options(engine: str, plan: Plan, known: Iterable[str], trains: bool = False) -> None:
+    """Refuses options that the engine would otherwise ignore, and training, which most of these engines do not."""
+    if plan.mode != "infer" and not trains:
         raise Unsupported(f"{engine} does not train")
     if unknown := sorted(set(plan.options) - set(known)):
         names = ", ".join(sorted(known)) or "none"
         raise Unsupported(f"{engine} has no option {', '.join(unknown)}; it knows: {names}")
 
 
-def check_precision(engine: str, plan: Plan, known: Sequence[str], why: str) -> None:
-    """Refuses a precision that the engine would not really compute in."""
-    if plan.precision not in known:
+def check_precision(engine: str, plan: Plan, known: Sequence[str], why: str, model: Model | None = None) -> None:
+    """Refuses a precision that the engine would not really compute in.
+
+    A `model` that a technique brought into the precision has it in itself: what the engine makes of that is seen in
+    what it executes (`Session.executed`).
+    """
+    brought = model is not None and plan.precision == model.precision != "fp32"
+    if plan.precision not in known and not brought:
         raise Unsupported(f"{engine} does not compute in {plan.precision} here, only in {' or '.join(known)}: {why}")
 
 

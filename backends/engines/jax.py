@@ -17,6 +17,7 @@ from backends.contract import (
     Device,
     Engine,
     Estimate,
+    Executed,
     Facts,
     Model,
     Placement,
@@ -28,6 +29,7 @@ from backends.contract import (
     Values,
 )
 from backends.engines import _libtpu, _neuron
+from backends.engines._hlo import products
 from backends.engines._libtpu import Compiled, fitted, shaped
 from backends.engines._tuning import (
     check_arrays,
@@ -51,6 +53,7 @@ CLOCKS_MHZ = {"TPU v5 lite": 1500.0}
 CAVEAT = "the compiler's own cost model: it predicts, without contention, transfers or the host's share"
 WRITTEN = "written_flops"
 """The setting with XLA's count of the program before it is compiled. What comes out may do more: see docs/targets."""
+SOURCE = "XLA's optimised program"
 FREE_SIZE = "its input {0} has sizes that are free: an estimate needs a network whose sizes are fixed"
 
 
@@ -93,7 +96,13 @@ class JaxEngine(Engine):
         numerics = _session(loaded, plan, device, "cpu")
         written = {name: value for name, value in numerics.facts.settings.items() if name == WRITTEN}
         facts = Facts(
-            {**_settings(loaded, plan), **written, "topology": topology, "device_kind": found.kind},
+            {
+                **_settings(loaded, plan),
+                **written,
+                "topology": topology,
+                "device_kind": found.kind,
+                "products": found.products,
+            },
             Placement(device.name, float(not found.on_host), f"libtpu compiled the whole program for {found.kind}"),
             loaded.import_ns,
             loaded.load_ns,
@@ -121,6 +130,7 @@ class _Session(Session):
         self._params = jax.block_until_ready(jax.device_put(dict(form.params), device))
         self._programs: dict[tuple[tuple[int, ...], ...], Any] = {}
         self.inflight = int(facts.settings["streams"])
+        self.weights_bytes = form.weight_bytes
         self.facts = facts
 
     def put(self, arrays: Arrays) -> Values:
@@ -141,6 +151,12 @@ class _Session(Session):
 
         outputs = zip(self._form.outputs, values)
         return {spec.name: np.asarray(value).astype(spec.dtype, copy=False) for spec, value in outputs}
+
+    def executed(self, values: Values) -> Executed:
+        """Of the program for inputs of these shapes, which computes nothing else; it has no times of its parts."""
+        program, _ = values
+        found = products(program.as_text())
+        return Executed(SOURCE, found.kernels, found.names)
 
     def close(self) -> None:
         super().close()
@@ -181,13 +197,13 @@ class _Session(Session):
 
 def _load(name: str, model: Model, plan: Plan) -> _Loaded:
     check_options(name, plan, ("streams",))
-    check_precision(name, plan, PRECISIONS, "others need a quantised network")
+    check_precision(name, plan, PRECISIONS, "int8 comes with --technique int8-static", model)
     started = time.monotonic_ns()
     import jax
 
     imported = time.monotonic_ns()
     jax.config.update("jax_enable_compilation_cache", False)  # a cold start is to compile
-    form = model.form("jax").at(plan.precision)
+    form = model.form("jax").at(plan.precision if plan.precision in PRECISIONS else "fp32")
     return _Loaded(jax, form, imported - started, time.monotonic_ns() - imported)
 
 
@@ -240,7 +256,7 @@ def _settings(loaded: _Loaded, plan: Plan) -> dict[str, Setting]:
     return {
         "precision": plan.precision,
         "dtype": str(loaded.form.dtype),
-        "matmul_precision": "highest" if plan.precision == "fp32" else "default",
+        "matmul_precision": "highest" if loaded.form.precision == "fp32" else "default",
         "x64": bool(loaded.jax.config.jax_enable_x64),
         "donation": False,
         "compilation_cache": bool(loaded.jax.config.jax_enable_compilation_cache),

@@ -41,10 +41,10 @@ class LiteRtEngine(Engine):
     def compile(self, model: Model, plan: Plan, device: Device) -> Session:
         """`load_ns` reads the file and hands it to XNNPACK, `compile_ns` plans memory and packs weights."""
         check_options(self.name, plan, ("threads", "streams", "kernels"))
-        check_precision(self.name, plan, tuple(FORMS), "a .tflite file has its precision in it")
+        check_precision(self.name, plan, tuple(FORMS), "a .tflite file has its precision in it", model)
         load = spread(plan)
         kernels = choice(plan.options, "kernels", "xnnpack", KERNELS)
-        path = model.form(self.form_for(plan.precision))
+        path = model.form(self.form_of(model, plan.precision))
         started = time.monotonic_ns()
         import ai_edge_litert.interpreter  # noqa: F401 - timed on its own
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 import time
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backends._providers import SCHEME, addressed
@@ -22,6 +24,7 @@ from backends.engines._onnxruntime import (
     record_name,
     usable,
 )
+from backends.engines._ort_profile import Profiler
 from backends.engines._tuning import (
     ONNX_FORMS,
     Spread,
@@ -34,6 +37,8 @@ from backends.engines._tuning import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from backends._providers import Provider
 
 DISTRIBUTIONS = {CPU: NAMESAKES, CUDA: ("onnxruntime-gpu",)}
@@ -42,7 +47,7 @@ PRECISIONS = {CPU: ("fp32",), CUDA: ("fp32", "tf32", "fp16", "bf16")}
 NAMED_PRECISIONS = {CPU: ("fp32", "int8")}
 ANY_PRECISION = ("fp32", "fp16", "bf16", "int8")
 """What a graph can be handed over in to a provider that a target names; what that computes in is its own choice."""
-WHY_NOT = {CPU: "it casts fp16 back to fp32, lacks operators in bf16, and a quantised graph is another model"}
+WHY_NOT = {CPU: "it casts fp16 back to fp32 and lacks operators in bf16; int8 comes with --technique int8-static"}
 LEVELS = {
     "off": "ORT_DISABLE_ALL",
     "basic": "ORT_ENABLE_BASIC",
@@ -68,6 +73,10 @@ class OnnxRuntimeEngine(Engine):
     def form_for(self, precision: str) -> str:
         return ONNX_FORMS.get(precision, self.form)
 
+    def options_for(self, wish: str) -> Mapping[str, str]:
+        what, _, level = wish.partition("=")
+        return {"graph_optimization": level} if what == "fusion" and level in LEVELS else super().options_for(wish)
+
     def available(self, device: Device) -> Presence:
         address = device.address.get(self.name, "")
         if address.startswith(f"{SCHEME}:"):
@@ -81,18 +90,24 @@ class OnnxRuntimeEngine(Engine):
         address = device.address[self.name]
         provider, named = addressed(address), address.startswith(f"{SCHEME}:")
         check_options(self.name, plan, CUDA_OPTIONS if provider.name == CUDA and not named else OPTIONS)
-        _check(self.name, plan, provider, named)
+        _check(self.name, plan, provider, named, model)
         load = _load(plan, provider)
-        path = str(model.form(self.form_for(plan.precision)))
+        path = str(model.form(self.form_of(model, plan.precision)))
         started = time.monotonic_ns()
         import onnxruntime
 
         if provider.name != CPU:
             onnxruntime.preload_dlls()  # CUDA and cuDNN as pip installs them: beside, where no loader looks
         imported = time.monotonic_ns()
-        options = _session_options(onnxruntime, plan, provider, load)
         told = provider if named else _told(plan, provider)
-        session = open_session(onnxruntime, path, options, told, strict=named and provider.name != CPU)
+
+        def opened(told: Provider, change: Callable[[Any], None] | None = None) -> Any:
+            options = _session_options(onnxruntime, plan, provider, load)
+            if change is not None:
+                change(options)
+            return open_session(onnxruntime, path, options, told, strict=named and provider.name != CPU)
+
+        session = opened(told)
         done = time.monotonic_ns()
         facts = Facts(
             {**_settings(session, plan, provider, load), **({"target": provider.text} if named else {})},
@@ -101,10 +116,11 @@ class OnnxRuntimeEngine(Engine):
             load_ns=None,
             compile_ns=done - imported,
         )
-        return _session(onnxruntime, session, model, plan, provider, facts)
+        profiler = Profiler(partial(opened, _traceable(told)), Path(path), timed=provider.name == CPU)
+        return _session(onnxruntime, session, model, plan, provider, facts, profiler)
 
 
-def _check(engine: str, plan: Plan, provider: Provider, named: bool) -> None:
+def _check(engine: str, plan: Plan, provider: Provider, named: bool, model: Model) -> None:
     """Refuses what would go by a name that it does not deserve."""
     if provider.name == SIMULATED and platform.machine() in ("x86_64", "AMD64"):
         raise Unsupported(f"{SIMULATED} only simulates here, in the host's time: use --target qualcomm:htp-v75")
@@ -113,7 +129,7 @@ def _check(engine: str, plan: Plan, provider: Provider, named: bool) -> None:
     if plan.options.get("cuda_graph") == "on" and plan.options.get("io_binding") == "off":
         raise Unsupported("cuda_graph=on binds inputs and outputs, so not io_binding=off")
     known = NAMED_PRECISIONS.get(provider.name, ANY_PRECISION) if named else PRECISIONS[provider.name]
-    check_precision(engine, plan, known, WHY_NOT.get(provider.name, "there is no graph in another"))
+    check_precision(engine, plan, known, WHY_NOT.get(provider.name, "there is no graph in another"), model)
 
 
 def _load(plan: Plan, provider: Provider) -> Spread:
@@ -123,13 +139,21 @@ def _load(plan: Plan, provider: Provider) -> Spread:
     return Spread(whole(plan.options, "threads", 1), whole(plan.options, "streams", 1))
 
 
-def _session(onnxruntime: Any, session: Any, model: Model, plan: Plan, provider: Provider, facts: Facts) -> Session:
+def _session(
+    onnxruntime: Any, session: Any, model: Model, plan: Plan, provider: Provider, facts: Facts, profiler: Profiler
+) -> Session:
     memory = ("cuda", int(provider.options.get("device_id", "0"))) if provider.name == CUDA else ("cpu", 0)
     if _is_on(plan, "cuda_graph", "off"):
-        return FixedSession(onnxruntime.OrtValue, session, model, memory, plan.batch, facts)
+        return FixedSession(onnxruntime.OrtValue, session, model, memory, plan.batch, facts, profiler)
     if facts.settings["io_binding"]:
-        return BoundSession(onnxruntime.OrtValue, session, model, memory, facts)
-    return HostSession(session, facts)
+        return BoundSession(onnxruntime.OrtValue, session, model, memory, facts, profiler)
+    return HostSession(session, facts, profiler)
+
+
+def _traceable(provider: Provider) -> Provider:
+    """A CUDA graph that is replayed runs no kernels that a profile could name."""
+    replayed = {"enable_cuda_graph": "0"} if "enable_cuda_graph" in provider.options else {}
+    return replace(provider, options={**provider.options, **replayed})
 
 
 def _session_options(onnxruntime: Any, plan: Plan, provider: Provider, load: Spread) -> Any:

@@ -70,7 +70,7 @@ class OnnxRuntimeQnnEngine(Engine):
         arch, soc_model = device.address[self.name].split(":")
         check_options(self.name, plan, ())
         check_precision(self.name, plan, ("int8", "fp16"), "an HTP has no other arithmetic that is simulated")
-        path = Path(model.form(self.form_for(plan.precision)))
+        path = Path(model.form(self.form_of(model, plan.precision)))
         started = time.monotonic_ns()
         import onnxruntime
         import onnxruntime_qnn

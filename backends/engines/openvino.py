@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -12,6 +13,7 @@ from backends.contract import (
     Arrays,
     Device,
     Engine,
+    Executed,
     Facts,
     Model,
     Placement,
@@ -23,10 +25,14 @@ from backends.contract import (
     Values,
 )
 from backends.engines import _openvino_npu as npu
+from backends.engines import _openvino_profile as profile
 from backends.engines._tuning import Spread, check_options, check_precision, choice, importable, spread, unreachable
 from workloads.contract import TensorSpec
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+"""A graph that is quantised has its precision in itself; what is left of it computes in f32."""
+ACTIVATION_GROUP = {"int8": 32, "int4": 32}
+"""Activations that meet compressed weights become int8 by so many, as in onnxruntime's MatMulNBits; 0: they stay."""
 PRECISIONS = {"CPU": ("fp32", "bf16", "fp16"), "NPU": ("fp16",)}
 CONVERSION_FAILURES = ("OpConversionFailure", "NotImplementedFailure")
 OPTIONS = {"CPU": ("threads", "streams", "pinning", "dynamic_shapes"), "NPU": npu.OPTIONS}
@@ -44,6 +50,10 @@ class OpenVinoEngine(Engine):
 
     name = "openvino"
 
+    def form_of(self, model: Model, precision: str) -> str:
+        """The library's own IR where a technique made one, as some write nothing else that it reads."""
+        return "openvino" if "openvino" in model.made else super().form_of(model, precision)
+
     def available(self, device: Device) -> Presence:
         if self.name not in device.address:
             return unreachable(self.name, device.name)
@@ -56,8 +66,8 @@ class OpenVinoEngine(Engine):
         """
         address = device.address[self.name]
         check_options(self.name, plan, OPTIONS[address])
-        check_precision(self.name, plan, PRECISIONS[address], "others need a quantised graph")
-        path = model.form(self.form)
+        check_precision(self.name, plan, PRECISIONS[address], "others need a quantised graph: --technique", model)
+        path = model.form(self.form_of(model, plan.precision))
         started = time.monotonic_ns()
         import openvino
 
@@ -65,10 +75,9 @@ class OpenVinoEngine(Engine):
         core = openvino.Core()
         if address == "NPU":
             npu.check(core)
-        graph = _read(core, path)
         static = choice(plan.options, "dynamic_shapes", "off", ("on", "off")) == "off"
-        if static:
-            graph.reshape({spec.name: [plan.batch, *(n or -1 for n in spec.shape[1:])] for spec in model.inputs})
+        batch = plan.batch if static else None
+        graph = _read(core, path, model, batch)
         loaded = time.monotonic_ns()
         load = spread(plan) if address == "CPU" else Spread(1, 1)
         compiled = _compiled(core, graph, address, _properties(plan, address, load))
@@ -79,7 +88,14 @@ class OpenVinoEngine(Engine):
         settings |= _layer_types(compiled, plan) if address == "CPU" else npu.settings(core, plan)
         placement = _placement(compiled, address, device)
         facts = Facts(settings, placement, imported - started, loaded - imported, done - loaded)
-        return _Session(openvino.Tensor, compiled, model, facts)
+        if address == "NPU":
+            return _Session(openvino.Tensor, compiled, model, facts)
+
+        def again() -> Any:
+            properties = {**_properties(plan, address, load), **profile.COUNTING}
+            return _compiled(core, _read(core, path, model, batch), address, properties)
+
+        return _CpuSession(openvino.Tensor, compiled, model, facts, again, Path(path))
 
 
 class _Session(Session):
@@ -127,6 +143,23 @@ class _Session(Session):
         self._compiled = None
 
 
+class _CpuSession(_Session):
+    """A session that can be compiled `again`, from the file at `path`, to look at what it executes."""
+
+    def __init__(
+        self, tensor: Any, compiled: Any, model: Model, facts: Facts, again: Callable[[], Any], path: Path
+    ) -> None:
+        super().__init__(tensor, compiled, model, facts)
+        self._again, self._path = again, path
+
+    def executed(self, values: Values) -> Executed:
+        return profile.executed(self._compiled, self._again, self.facts, self._path, values)
+
+    def close(self) -> None:
+        super().close()
+        del self._again
+
+
 def _ports(ports: Any, specs: Sequence[TensorSpec]) -> dict[str, int]:
     """The index of each tensor's port; a port may have several names, and ports may be in another order."""
     return {spec.name: next(i for i, port in enumerate(ports) if spec.name in port.get_names()) for spec in specs}
@@ -134,7 +167,7 @@ def _ports(ports: Any, specs: Sequence[TensorSpec]) -> dict[str, int]:
 
 def _properties(plan: Plan, address: str, load: Spread) -> dict[str, Any]:
     """The precision is always set: on a CPU that has bf16 it would be bf16 by default."""
-    hints = {"INFERENCE_PRECISION_HINT": HINTS[plan.precision], "PERFORMANCE_HINT": plan.goal.upper()}
+    hints = {"INFERENCE_PRECISION_HINT": HINTS.get(plan.precision, "f32"), "PERFORMANCE_HINT": plan.goal.upper()}
     if address == "NPU":
         return {**hints, **npu.properties(plan)}
     return {
@@ -142,7 +175,7 @@ def _properties(plan: Plan, address: str, load: Spread) -> dict[str, Any]:
         "NUM_STREAMS": load.streams,
         "INFERENCE_NUM_THREADS": load.streams * load.threads,
         "ENABLE_CPU_PINNING": choice(plan.options, "pinning", "on", ("on", "off")) == "on",
-        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": ACTIVATION_GROUP.get(plan.precision, 0),
     }
 
 
@@ -155,13 +188,17 @@ def _compiled(core: Any, graph: Any, address: str, properties: dict[str, Any]) -
         raise
 
 
-def _read(core: Any, path: Any) -> Any:
+def _read(core: Any, path: Any, model: Model, batch: int | None) -> Any:
+    """The graph, its free sizes fixed where there is a `batch`."""
     try:
-        return core.read_model(path)
+        graph = core.read_model(path)
     except RuntimeError as error:
         if not any(failure in str(error) for failure in CONVERSION_FAILURES):
             raise
         raise Unsupported(f"openvino cannot read the graph: {str(error).strip().splitlines()[-1]}") from error
+    if batch is not None:
+        graph.reshape({spec.name: [batch, *(n or -1 for n in spec.shape[1:])] for spec in model.inputs})
+    return graph
 
 
 def _settings(compiled: Any, plan: Plan, load: Spread, static: bool) -> dict[str, Setting]:
@@ -184,7 +221,7 @@ def _layer_types(compiled: Any, plan: Plan) -> dict[str, Setting]:
     layers = _layers(compiled)
     counts = " ".join(f"{kind}:{n}" for kind, n in sorted(layers.items()))
     reduced = {kind for kind in ("bf16", "f16") if layers[kind]}
-    if reduced != {HINTS[plan.precision]} - {"f32"}:
+    if reduced != {HINTS.get(plan.precision, "f32")} - {"f32"}:
         raise Unsupported(f"openvino was asked for {plan.precision}, and this CPU computes its layers as {counts}")
     return {"layer_types": counts}
 

@@ -13,6 +13,7 @@ from backends.contract import (
     Arrays,
     Device,
     Engine,
+    Executed,
     Facts,
     Model,
     Placement,
@@ -23,7 +24,8 @@ from backends.contract import (
     Values,
 )
 from backends.engines._cudart import Block, Cuda, Pool
-from backends.engines._tensorrt_build import OPTIONS, build, layer_types, parse
+from backends.engines._tensorrt_build import OPTIONS, build, layer_types, layers, parse
+from backends.engines._tensorrt_layers import executed, profiler
 from backends.engines._tuning import (
     CHECKOUT,
     ONNX_FORMS,
@@ -41,7 +43,10 @@ from workloads.contract import TensorSpec
 if TYPE_CHECKING:
     from workloads.contract import Array
 
-PRECISIONS = ("fp32", "tf32", *ONNX_FORMS)
+FORMS = {**ONNX_FORMS, "int8": "onnx_qdq_symmetric"}
+PRECISIONS = ("fp32", "tf32", *FORMS)
+ADA = (8, 9)
+"""The compute capability that fp8 came with (CUDA C++ Programming Guide, tensor cores)."""
 MAJOR = "11"
 RELEASES = ("tensorrt-cu13", "tensorrt-cu12")
 """What `tensorrt` stands for: the libraries for one CUDA release each."""
@@ -56,7 +61,11 @@ class TensorRtEngine(Engine):
     name = "tensorrt"
 
     def form_for(self, precision: str) -> str:
-        return ONNX_FORMS.get(precision, self.form)
+        return FORMS.get(precision, self.form)
+
+    def form_of(self, model: Model, precision: str) -> str:
+        """int8 comes as explicit quantisation, of which TensorRT takes no form but one."""
+        return FORMS["int8"] if precision == "int8" else super().form_of(model, precision)
 
     def available(self, device: Device) -> Presence:
         if self.name not in device.address:
@@ -81,15 +90,15 @@ class TensorRtEngine(Engine):
     def compile(self, model: Model, plan: Plan, device: Device) -> Session:
         """`load_ns` parses the graph and reads its weights, `compile_ns` builds the engine and allocates."""
         check_options(self.name, plan, OPTIONS)
-        check_precision(self.name, plan, PRECISIONS, "others are not written into the graph")
-        path = model.form(self.form_for(plan.precision))
+        check_precision(self.name, plan, PRECISIONS, "others are not written into the graph", model)
+        path = model.form(self.form_of(model, plan.precision))
         started = time.monotonic_ns()
         import tensorrt as trt
         from cuda.bindings import runtime as cudart
 
         imported = time.monotonic_ns()
         cuda = Cuda(cudart, _cuda.ordinal(device.address[self.name], begun=False))
-        _cuda.check_capability(cuda.capability(), plan.precision)
+        _check_capability(cuda.capability(), plan.precision)
         logger = trt.Logger(trt.Logger.ERROR)
         parsed = parse(trt, logger, path)
         loaded = time.monotonic_ns()
@@ -169,7 +178,7 @@ class _Session(Session):
     """Each stage ends with its stream: transfers of one query overlap with another's run, never with its own."""
 
     def __init__(self, trt: Any, cuda: Cuda, engine: Any, model: Model, batch: int, facts: Facts, pinned: bool) -> None:
-        self._cuda, self._engine, self.facts = cuda, engine, facts
+        self._trt, self._cuda, self._engine, self.facts = trt, cuda, engine, facts
         self._inputs = [replace(spec, shape=(batch, *spec.shape[1:])) for spec in model.inputs]
         self._outputs: Sequence[TensorSpec] = model.outputs
         for spec in (*model.inputs, *model.outputs):
@@ -203,6 +212,18 @@ class _Session(Session):
 
     def enqueue_ns(self) -> int | None:
         return None if self._last is None else self._last.enqueue_ns
+
+    def executed(self, values: Values) -> Executed:
+        """In a lane of its own: a profiler makes a run wait for each layer, and cannot be taken off again."""
+        self._cuda.bind()
+        lane = _Lane(self._trt, self._cuda, self._engine)
+        try:
+            lane.context.profiler = told = profiler(self._trt)
+            self._ran(lane, values)
+        finally:
+            self._last = None
+            lane.close()
+        return executed(layers(self._trt, self._engine), told.times_ms, self.facts.settings["precision"] == "tf32")
 
     def close(self) -> None:
         super().close()
@@ -276,6 +297,13 @@ class _Session(Session):
         target = array.ctypes.data if block is None else block.pointer
         self._cuda("cudaMemcpyAsync", target, tensor.block.pointer, array.nbytes, self._cuda.to_host, lane.stream)
         return block
+
+
+def _check_capability(capability: tuple[int, int], precision: str) -> None:
+    _cuda.check_capability(capability, precision)
+    if precision == "fp8" and capability < ADA:
+        major, minor = capability
+        raise Unsupported(f"a GPU of compute capability {major}.{minor} has no fp8: that came with 8.9")
 
 
 def _check_tensor(trt: Any, engine: Any, spec: TensorSpec) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from backends import _cuda, _nvml
+from backends._cores import usable
 from backends.contract import (
     Arrays,
     Device,
@@ -22,7 +24,9 @@ from backends.contract import (
     Setting,
     Unsupported,
 )
+from backends.engines import _torch_training
 from backends.engines._torch_modes import TUNES, compiled, refuse_without_compiler
+from backends.engines._torch_profile import held_bytes
 from backends.engines._torch_sessions import CudaTorchSession, TorchSession
 from backends.engines._tuning import (
     CHECKOUT,
@@ -39,12 +43,20 @@ from backends.engines._tuning import (
 from workloads.contract import TensorSpec
 
 DTYPES = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+AROUND = {"cpu": "fp32", "cuda": "bf16"}
+"""What is not quantised in a quantised network: torchao's kernels for a GPU give bf16."""
+FUSIONS = {"fusion=off": {"mode": "eager"}, "fusion=compile": {"mode": "compile"}}
 PRECISIONS = {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "tf32", "bf16", "fp16")}
 OPTIONS = {
     "cpu": ("threads", "streams", "mode", "tune", "compile_cache"),
     "cuda": ("streams", "mode", "tune", "compile_cache", "pinned", "cudnn_benchmark"),
 }
 MODES = {"cpu": ("eager", "compile"), "cuda": ("eager", "compile", "graphs")}
+TRAINING_OPTIONS = {
+    "cpu": ("threads", "mode", "compile_cache"),
+    "cuda": ("mode", "compile_cache", "pinned", "cudnn_benchmark"),
+}
+TRAINING_MODES = ("eager", "compile")
 
 
 class TorchEngine(Engine):
@@ -52,7 +64,8 @@ class TorchEngine(Engine):
 
     On a processor also threads, on a GPU pinned and cudnn_benchmark (on, off). A reduced precision casts weights and
     activations, and outputs back to fp32; tf32 is fp32 whose matrix products a GPU rounds. The module, which lies in no
-    file, is made from the weights of the network.
+    file, is made from the weights of the network. Training (`_torch_training.py`) knows all of these but streams, tune
+    and graphs, and computes a reduced precision by autocast.
     """
 
     name = "torch"
@@ -72,6 +85,9 @@ class TorchEngine(Engine):
             return Presence("broken", f"torch {version} is built for processors only", remedy)
         return _cuda.too_old("torch", _cuda.runtime_of("torch")) or presence
 
+    def options_for(self, wish: str) -> Mapping[str, str]:
+        return FUSIONS.get(wish) or super().options_for(wish)
+
     def compile(self, model: Model, plan: Plan, device: Device) -> Session:
         """`load_ns` makes the module and fills it with its weights; what its form makes on the device is `compile_ns`.
 
@@ -79,18 +95,20 @@ class TorchEngine(Engine):
         """
         address = device.address[self.name]
         kind = address.partition(":")[0]
-        check_options(self.name, plan, OPTIONS[kind])
-        check_precision(self.name, plan, PRECISIONS[kind], "others need a quantised network")
-        mode = choice(plan.options, "mode", "eager", MODES[kind])
+        options = OPTIONS if plan.mode == "infer" else TRAINING_OPTIONS
+        check_options(self.name, plan, options[kind], trains=True)
+        check_precision(self.name, plan, PRECISIONS[kind], "others need a quantised network: --technique", model)
+        mode = choice(plan.options, "mode", "eager", MODES[kind] if plan.mode == "infer" else TRAINING_MODES)
         if mode == "compile":
             refuse_without_compiler(kind)
         started = time.monotonic_ns()
         import torch
 
         imported = time.monotonic_ns()
-        form = model.form(self.name)
+        kind_of_session = _Made if plan.mode == "infer" else _Taught
+        form = kind_of_session.module_of(model)
         loaded = time.monotonic_ns()
-        made = _Made(torch, model, plan, device, _where(torch, address), mode)
+        made = kind_of_session(torch, model, plan, device, _where(torch, address), mode)
         return made.session(form, imported - started, loaded - imported)
 
 
@@ -103,13 +121,18 @@ def _where(torch: Any, address: str) -> Any:
 class _Made:
     """One session in the making."""
 
+    @staticmethod
+    def module_of(model: Model) -> Any:
+        return model.form("torch")
+
     def __init__(self, torch: Any, model: Model, plan: Plan, device: Device, where: Any, mode: str) -> None:
         self._torch, self._model, self._plan, self._device = torch, model, plan, device
         self._where, self._mode = where, mode
         self._gpu = device.address["torch"] != "cpu"
-        self._dtype = getattr(torch, DTYPES[plan.precision])
+        base = plan.precision if plan.precision in DTYPES else AROUND["cuda" if self._gpu else "cpu"]
+        self._dtype = getattr(torch, DTYPES[base])
         if self._gpu:
-            _check_gpu(torch, where, plan.precision)
+            _check_gpu(torch, where, base)
 
     def session(self, form: Any, import_ns: int, load_ns: int) -> Session:
         torch = self._torch
@@ -119,6 +142,7 @@ class _Made:
         module = self._placed(form)
         facts = Facts(self._settings(load), self._placement(module), import_ns, load_ns, 0)
         session = self._open(module, facts)
+        session.weights_bytes = held_bytes(module)
         session.at_close(lambda: torch.set_num_threads(threads_before))
         session.facts = replace(facts, compile_ns=time.monotonic_ns() - begin_ns)
         return session
@@ -161,13 +185,15 @@ class _Made:
         return compiled(self._torch, forward, arguments, tune, self._is_on("compile_cache", "off"))
 
     def _specs(self) -> Sequence[TensorSpec]:
+        return [self._batched(spec) for spec in self._model.inputs]
+
+    def _batched(self, spec: TensorSpec) -> TensorSpec:
         """What is made for one shape takes no other."""
         if self._mode == "eager":
-            return self._model.inputs
-        free = [spec.name for spec in self._model.inputs if None in spec.shape[1:]]
-        if free:
-            raise Unsupported(f"mode={self._mode} is made for one shape, and {free[0]} has a size that is free")
-        return [replace(spec, shape=(self._plan.batch, *spec.shape[1:])) for spec in self._model.inputs]
+            return spec
+        if None in spec.shape[1:]:
+            raise Unsupported(f"mode={self._mode} is made for one shape, and {spec.name} has a size that is free")
+        return replace(spec, shape=(self._plan.batch, *spec.shape[1:]))
 
     def _zeros(self) -> Arrays:
         """Inputs to compile or capture with: their shapes and types count, and 0 is an index that every table has."""
@@ -182,6 +208,7 @@ class _Made:
         torch, mode = self._torch, self._mode
         shared: dict[str, Setting] = {
             "precision": self._plan.precision,
+            "dtype": str(self._dtype).rpartition(".")[2],
             "threads": torch.get_num_threads(),
             "streams": load.streams,
             "mode": f"{mode}, inference_mode",
@@ -213,6 +240,49 @@ class _Made:
         called = self._torch.cuda.get_device_name(self._where) if self._gpu else "host memory"
         proof = f"{there} of {total} weights are on {self._where}, {called}"
         return Placement(self._device.name, there / total if total else 1.0, proof)
+
+
+class _Taught(_Made):
+    """A session that trains in the making: its network begins with new weights, as training does."""
+
+    @staticmethod
+    def module_of(model: Model) -> Any:
+        return _torch_training.new_network(model)
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._objective = _torch_training.objective_of(self._model)
+        self._dtype = self._torch.float32  # the weights': autocast rounds what is computed from them
+
+    def _spread(self) -> Spread:
+        """One step at a time, on all cores."""
+        return Spread(1 if self._gpu else whole(self._plan.options, "threads", usable().cores), 1)
+
+    def _placed(self, form: Any) -> Any:
+        if self._gpu:
+            self._torch.cuda.reset_peak_memory_stats(self._where)
+        return form.to(self._where).train()
+
+    def _specs(self) -> Sequence[TensorSpec]:
+        return [*super()._specs(), *(self._batched(target) for target in self._objective.targets)]
+
+    def _open(self, module: Any, facts: Facts) -> TorchSession:
+        kind = "cuda" if self._gpu else "cpu"
+        step = _torch_training.Step(self._torch, module, self._objective, self._plan.precision, kind)
+        arguments = (self._torch, step, self._specs(), ["loss"], facts, self._dtype)
+        if self._gpu:
+            session: TorchSession = _torch_training.CudaTrainingSession(
+                *arguments, where=self._where, pinned=self._is_on("pinned", "on")
+            )
+        else:
+            session = _torch_training.TrainingSession(*arguments)
+        if self._mode == "compile":
+            session.compile_with(partial(step.compiled, self._is_on("compile_cache", "off")), self._zeros())
+        return session
+
+    def _settings(self, load: Spread) -> dict[str, Setting]:
+        told = _torch_training.settings(self._objective, self._plan)
+        return {**super()._settings(load), "mode": f"{self._mode}, train", **told}
 
 
 def _check_gpu(torch: Any, where: Any, precision: str) -> None:

@@ -56,6 +56,10 @@ class VelaEngine(Engine):
         """Nothing is made for a precision that is refused."""
         return "tflite_int8" if precision == "int8" else self.form
 
+    def form_of(self, model: Model, precision: str) -> str:
+        """Of a network that a technique brought into int8, what the technique made of it."""
+        return self.form_for(precision)
+
     def available(self, device: Device) -> Presence:
         if self.name not in device.address:
             if device.backend == "ethos_u":
@@ -72,7 +76,7 @@ class VelaEngine(Engine):
     def deliver(self, model: Model, plan: Plan, device: Device, folder: Path) -> None:
         """The network as TensorFlow Lite for Microcontrollers loads it, which hands the NPU's part to the NPU."""
         check_precision(self.name, plan, ("int8",), "the Ethos-U has integer arithmetic only")
-        path, chosen = Path(model.form(self.form_for(plan.precision))), parsed(device.address[self.name])
+        path, chosen = Path(model.form(self.form_of(model, plan.precision))), parsed(device.address[self.name])
         with TemporaryDirectory(prefix="vela-") as scratch:
             _check(compiled(path, chosen, OPTIMISE["performance"], Path(scratch)), chosen)
             (made,) = Path(scratch).glob("*_vela.tflite")
@@ -86,7 +90,7 @@ class VelaEngine(Engine):
             raise Unsupported(f"an Ethos-U takes one sample at a time, so not batch {plan.batch}")
         optimise = OPTIMISE[choice(plan.options, "optimise", "performance", OPTIMISE)]
         chosen = parsed(device.address[self.name])
-        path = Path(model.form(self.form_for(plan.precision)))
+        path = Path(model.form(self.form_of(model, plan.precision)))
         started = time.monotonic_ns()
         import ethosu.vela
 

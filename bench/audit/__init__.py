@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bench import measure
-from bench.audit import caching, correctness
+from bench.audit import caching, correctness, kernels
 from workloads.contract import Unsupported
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def after(
     workload: Workload, session: Session, batch: int, witness: Witness, budget_s: float, clock: Clock = measure.CLOCK
 ) -> dict[str, Any]:
-    """What is asked once the window has closed: `timed_outputs`, `same_input`, `stages` of `results.record.Evidence`.
+    """What is asked once the window has closed: `timed_outputs`, `same_input`, `stages`, `kernels` of
+    `results.record.Evidence`.
 
     What could not be found is None, and `missing` says why: a window that was measured is not lost to an audit. But
     outputs of a wrong shape raise WrongOutputsError. `budget_s` bounds the time of the queries made for it.
@@ -33,6 +34,7 @@ def after(
         "timed_outputs": partial(correctness.timed_outputs, witness),
         "same_input": repeats.same_input,
         "stages": repeats.stages,
+        "kernels": partial(kernels.executed, workload, session, batch),
     }
     found: dict[str, Any] = dict.fromkeys(audits)
     missing: dict[str, str] = {}

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench import queries
 from workloads.contract import Unsupported
+from workloads.forms._cache import digest_of
 
 if TYPE_CHECKING:
     from backends.contract import Session
     from workloads.contract import Array, Arrays, Workload
 
 
-def evaluate(workload: Workload, session: Session, batch: int, examples: int) -> dict[str, Any]:
+def evaluate(workload: Workload, session: Session, batch: int, examples: int, keep: Path) -> dict[str, Any]:
     """Evidence shaped as `results.record.QualityResult` on `examples` evaluation samples, of which there may be fewer.
 
-    Raises Unsupported for a workload whose quality cannot be measured: random weights, or a user's own model.
+    Each example's grade goes to the file `keep`, as a little-endian float64. Raises Unsupported for a workload whose
+    quality cannot be measured: random weights, or a user's own model that comes without a metric.
     """
     if workload.card.quality is None:
         raise Unsupported(f"{workload.card.name} has no labels to grade answers by: quality is not measurable")
@@ -26,7 +29,10 @@ def evaluate(workload: Workload, session: Session, batch: int, examples: int) ->
     replies = queries.answers(session, queries.split(samples.inputs, batch), workload.feedback)
     scores = workload.score(_joined(replies, len(samples)), samples)
     value, error = workload.quality_value(scores), standard_error(workload, scores)
-    return {"value": value, "n": len(scores), "standard_error": error}
+    keep.parent.mkdir(parents=True, exist_ok=True)
+    scores.astype("<f8").tofile(keep)
+    told = {"scores_file": keep.name, "examples_sha256": digest_of({**samples.inputs, **samples.labels})}
+    return {"value": value, "n": len(scores), "standard_error": error, **told, "missing": {}}
 
 
 def _joined(replies: list[Arrays], count: int) -> Arrays:

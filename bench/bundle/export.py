@@ -84,7 +84,7 @@ def _files(folder: Path) -> list[str]:
 
 def _artefact(workload: Workload, form: str, folder: Path, extra: Sequence[str]) -> str:
     """Copy the artefact, made once in a process of its own, with what it refers to; the name of its entry."""
-    for made in build.prebuild([(workload.card.name, form)], extra):
+    for _, made in build.prebuild([build.Wanted(workload.card.name, form)], extra):
         if made.problem:
             raise BundleError(f"{workload.card.name} cannot be made as {form}: {made.problem}")
     source = _path(workload.calibrated(), form)

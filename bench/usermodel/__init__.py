@@ -21,6 +21,7 @@ from bench import INSTALL, ROOT
 from bench.selection import SelectionError
 from results.names import cleaned
 from workloads.huggingface import PREFIX
+from workloads.usermetric import Metric, MetricError
 
 TIMEOUT_S = 1800.0
 """As long as a worker may take to make and to compile a model."""
@@ -35,25 +36,52 @@ class Asked:
     dims: Mapping[str, int] = field(default_factory=dict)
     inputs: str = ""
     reference: str = ""
+    calibration: str = ""
+    metric: Metric | None = None
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What comes with one model, as it was typed: files of arrays, and a metric. "": nothing."""
+
+    inputs: str = ""
+    reference: str = ""
+    calibration: str = ""
+    metric: str = ""
+
+    @property
+    def files(self) -> dict[str, str]:
+        return {"--inputs": self.inputs, "--reference": self.reference, "--calibration": self.calibration}
+
+    @property
+    def options(self) -> list[str]:
+        """Those that were given."""
+        return [option for option, text in {**self.files, "--eval": self.metric}.items() if text]
 
 
 def asked(
-    sources: Sequence[str], dims: Mapping[str, str], inputs: str, reference: str, *, taken: Sequence[str], here: Path
+    sources: Sequence[str], dims: Mapping[str, str], brought: Brought, *, taken: Sequence[str], here: Path
 ) -> list[Asked]:
     """The command line's words; raises SelectionError for what cannot be meant. `taken` are names of workloads."""
-    files = {"--inputs": inputs, "--reference": reference}
-    if not sources and (given := [*(["--dim"] if dims else []), *(option for option in files if files[option])]):
+    files = brought.files
+    if not sources and (given := [*(["--dim"] if dims else []), *brought.options]):
         raise SelectionError(f"{given[0]} is for a model of your own: name it too, --model FILE.onnx")
-    if len(sources) > 1 and (inputs or reference):
-        raise SelectionError("--inputs and --reference are for one model: leave the others to another run")
-    if reference and not inputs:
+    if len(sources) > 1 and brought.options:
+        raise SelectionError(f"{brought.options[0]} is for one model: leave the others to another run")
+    if brought.reference and not brought.inputs:
         raise SelectionError("--reference has the outputs for inputs that you give too: --inputs FILE.npz")
     for option, path in files.items():
         if path and not (here / path).is_file():
             raise SelectionError(f"{option} {path}: there is no such file")
     sizes = {name: _size(name, text) for name, text in dims.items()}
-    places = [str(here / path) if path else "" for path in files.values()]
-    found = [Asked(_source(one, here), _name(one, taken), sizes, *places) for one in sources]
+    inputs, reference, calibration = (str(here / path) if path else "" for path in files.values())
+    try:
+        metric = Metric.parse(brought.metric, here) if brought.metric else None
+    except MetricError as error:
+        raise SelectionError(str(error)) from error
+    found = [
+        Asked(_source(one, here), _name(one, taken), sizes, inputs, reference, calibration, metric) for one in sources
+    ]
     names = [one.name for one in found]
     if twice := [name for name in names if names.count(name) > 1]:
         raise SelectionError(f"two models are called {twice[0]}: rename one of the files")

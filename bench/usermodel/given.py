@@ -32,23 +32,28 @@ def arrays(option: str, path: str) -> dict[str, Any]:
     return found
 
 
-def sizes(file: OnnxFile, inputs: Arrays) -> dict[str, int]:
-    """The free dimensions beside axis 0 as these inputs have them; raises ModelFileError where inputs differ."""
+def _check_names(option: str, file: OnnxFile, inputs: Arrays) -> None:
     wanted = [tensor.name for tensor in file.inputs]
     if set(inputs) != set(wanted):
-        raise ModelFileError(f"--inputs has {', '.join(inputs)}, and the model takes {', '.join(wanted)}")
+        raise ModelFileError(f"{option} has {', '.join(inputs)}, and the model takes {', '.join(wanted)}")
+
+
+def sizes(file: OnnxFile, inputs: Arrays) -> dict[str, int]:
+    """The free dimensions beside axis 0 as these inputs have them; raises ModelFileError where inputs differ."""
+    _check_names("--inputs", file, inputs)
     pairs = [pair for tensor in file.inputs for pair in zip(tensor.dims[1:], inputs[tensor.name].shape[1:])]
     return {dim: size for dim, size in pairs if isinstance(dim, str)}
 
 
-def check_inputs(file: OnnxFile, inputs: Arrays) -> None:
+def check_inputs(file: OnnxFile, inputs: Arrays, option: str = "--inputs") -> None:
     """Raises ModelFileError where an array is not what the graph takes, dimensions being fixed."""
+    _check_names(option, file, inputs)
     for tensor in file.inputs:
         array = inputs[tensor.name]
         if str(array.dtype) != tensor.dtype or array.shape[1:] != tensor.dims[1:]:
             wanted = ", ".join(map(str, ("samples", *tensor.dims[1:])))
             raise ModelFileError(
-                f"--inputs: {tensor.name} is {array.dtype}{array.shape}, and the model takes {tensor.dtype}({wanted})"
+                f"{option}: {tensor.name} is {array.dtype}{array.shape}, and the model takes {tensor.dtype}({wanted})"
             )
 
 

@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from bench import INSTALL
-from bench.usermodel import given, reference
+from bench.usermodel import given, grading, reference
 from bench.usermodel.reference import Reference
 from workloads import huggingface, madeup, onnxcount, onnxfile, user
 from workloads.contract import Card, TensorSpec
@@ -113,12 +114,13 @@ def _make(model: Asked, source: Source, folder: Path, say: Say) -> None:
     say("making its graph")
     file = source.graph(folder)
     brought = given.arrays("--inputs", model.inputs) if model.inputs else None
-    file = _fixed(file, model.dims, brought)
+    real, what = (brought, "given") if brought else _real(model)
+    file = _fixed(file, model.dims, real)
     path = folder / user.MODEL
     path.parent.mkdir()
     file.save(path.parent, path.name)
     _seal(folder, file.external)
-    inputs, what = (brought, "given") if brought else _made_up(file, model.name)
+    inputs, what = (real, what) if real else _made_up(file, model.name)
     say("computing its right outputs in onnxruntime")
     counted = onnxcount.count(file)
     brings = model.reference
@@ -126,11 +128,40 @@ def _make(model: Asked, source: Source, folder: Path, say: Say) -> None:
     inputs = _first(inputs, right.rows)
     np.savez(folder / user.INPUTS, allow_pickle=False, **inputs)
     np.savez(folder / user.GOLDEN, allow_pickle=False, **right.golden)
-    told = [source.told, *(f"{name} {size}" for name, size in sorted(model.dims.items())), f"inputs {what}"]
-    card = _card(model.name, source, counted, inputs, right, told)
+    calibrating, how = _calibrating(model, file, brought)
+    np.savez(folder / user.CALIBRATION, allow_pickle=False, **calibrating)
+    told = [source.told, *(f"{name} {size}" for name, size in sorted(model.dims.items())), f"inputs {what}", how]
+    graded = grading.checked(model.metric, file, path, calibrating) if model.metric else None
+    card = replace(_card(model.name, source, counted, inputs, right, told), quality=graded)
     specs = [_specs(arrays, file.batch) for arrays in (inputs, right.outputs)]
-    Prepared(card, source.digest, specs[0], specs[1], file.batch, right.noise).write(folder)
+    digest = hashlib.sha256(f"{source.digest} {sha256_of(path)}".encode()).hexdigest()  # its dimensions included
+    Prepared(card, digest, specs[0], specs[1], file.batch, right.noise, model.metric).write(folder)
     shutil.rmtree(folder / "export", ignore_errors=True)
+
+
+def _real(model: Asked) -> tuple[Arrays | None, str]:
+    """Real samples to measure with where no inputs were given: the metric's, else those that calibrate.
+
+    What was quantised for real samples is not to be checked on made up ones.
+    """
+    if model.metric:
+        found = model.metric.load()
+        grading.check_samples(str(model.metric), found)
+        return {name: array[:MADE_UP] for name, array in found.inputs.items()}, f"the first of {model.metric}"
+    if model.calibration:
+        return given.arrays("--calibration", model.calibration), "those that calibrate"
+    return None, ""
+
+
+def _calibrating(model: Asked, file: OnnxFile, brought: Arrays | None) -> tuple[Arrays, str]:
+    """Samples to quantise with, none of which is graded: the user's own, else made up in a stream of their own."""
+    if model.calibration:
+        found = given.arrays("--calibration", model.calibration)
+        given.check_inputs(file, found, "--calibration")
+        return found, f"calibration samples given, {len(next(iter(found.values())))}"
+    if brought:
+        return brought, "calibration samples are the given inputs"
+    return madeup.inputs(file, MADE_UP, f"{model.name}/calibration/0").arrays, "calibration samples made up"
 
 
 def _fixed(file: OnnxFile, dims: Mapping[str, int], brought: Arrays | None) -> OnnxFile:

@@ -74,6 +74,13 @@ def compute(path: Path, inputs: Arrays, batch: int | None, flops: int | None) ->
     return Reference(rows, right, one, noise, how)
 
 
+def answers(path: Path, inputs: Arrays, batch: int | None) -> dict[str, Any]:
+    """Every output of the graph for these samples, as it was written; raises ModelFileError."""
+    session = _Session(path, optimise=False)
+    count = len(next(iter(inputs.values())))
+    return session.answers(inputs, range(count), batch or SIZES[0], session.names)
+
+
 def comparable(outputs: Arrays, available: int) -> tuple[list[str], int]:
     """Which outputs to compare, and of how many samples, so that they can be kept; `outputs` are of one sample.
 
@@ -130,7 +137,7 @@ class _Session:
         except Exception as error:
             remedy = "export it otherwise, or give --inputs and --reference and an --engine that can"
             raise ModelFileError(f"onnxruntime cannot load it: {said(error)}; {remedy}") from error
-        self._names = [output.name for output in self._session.get_outputs()]
+        self.names = [output.name for output in self._session.get_outputs()]
 
     def answers(self, inputs: Arrays, order: Sequence[int], size: int, names: Sequence[str]) -> dict[str, Any]:
         """The outputs in `names` of the samples in `order`, in that order, from queries of `size` samples."""
@@ -143,11 +150,11 @@ class _Session:
 
     def ask(self, inputs: Arrays, rows: Sequence[int]) -> dict[str, Any]:
         try:
-            replies = self._session.run(self._names, {name: array[list(rows)] for name, array in inputs.items()})
+            replies = self._session.run(self.names, {name: array[list(rows)] for name, array in inputs.items()})
         except Exception as error:
             remedy = "give valid ones, --inputs FILE.npz, or fix its dimensions otherwise, --dim"
             raise ModelFileError(f"onnxruntime cannot run it on such inputs: {said(error)}; {remedy}") from error
-        outputs = dict(zip(self._names, replies))
+        outputs = dict(zip(self.names, replies))
         for name, array in outputs.items():
             _check(name, array, len(rows))
         return outputs

@@ -9,7 +9,10 @@
 | timed_outputs_unchecked | noisy | no output of the timed window could be checked |
 | caching_suspected | invalid | repeating one input is surely over 10 % faster than rotating inputs (MLPerf's TEST04) |
 | quality_below_floor | invalid | the card's quality metric is on the wrong side of its floor |
+| does_not_train | invalid | steps of training did not lower the loss, or did not reach and change every parameter |
 | placement_not_proved | invalid | a share of the graph ran elsewhere than on the device asked for, or nobody knows |
+| precision_not_executed | invalid | by the engine's profile, under half of its kernels ran in that precision |
+| precision_unproved | note | the engine does not tell what it executed, and the precision is not fp32 |
 | never_stabilised | noisy | the warm-up ended at its time limit, not because latencies had settled |
 | drift | noisy | a quarter of the window deviates by more than 5 % from the whole |
 | too_few_samples | noisy | not enough queries for the scenario's figure |
@@ -42,23 +45,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from results.checks import load, machine, outputs, window
+from results.checks import load, machine, outputs, training, window
 from results.checks.machine import machine_shift
 from results.checks.outputs import output_faults
-from results.checks.reasons import Figures, invalid, noisy
+from results.checks.reasons import Check, Figures, invalid, noisy
 from results.record import Reason, Record, Verdict
 
 __all__ = ["Figures", "judge", "judge_repeats", "machine_shift", "output_faults", "verdict_of"]
 
 HALF_WIDTH_ALLOWED = 0.05
-CHECKS = (*outputs.CHECKS, *window.CHECKS, *load.CHECKS, *machine.CHECKS)
+TIMED = (*window.CHECKS, *load.CHECKS, *machine.CHECKS)
 
 
 def judge(record: Record, figures: Figures) -> tuple[Verdict, tuple[Reason, ...]]:
     """The verdict on an `ok` record, with every reason for it."""
-    checks = CHECKS if record.window is not None else outputs.CHECKS
-    reasons = tuple(reason for check in checks for reason in check(record, figures))
+    reasons = tuple(reason for check in _checks(record) for reason in check(record, figures))
     return verdict_of(reasons), reasons
+
+
+def _checks(record: Record) -> tuple[Check, ...]:
+    """Nothing is timed in an estimate, and nothing answered in training."""
+    what = training.CHECKS if record.identity.mode == "train" else outputs.CHECKS
+    return what if record.window is None else (*what, *TIMED)
 
 
 def verdict_of(reasons: Iterable[Reason]) -> Verdict:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from results.checks.reasons import Check, Figures, invalid, noisy
+from results.checks.reasons import Check, Figures, invalid, noisy, note
+from results.executed import proved
 from results.record import OutputCheck, Reason, Record
 
 CHECKED_OUTPUTS = 12
+EXECUTED_MIN = 0.5
+"""Of matrix products and convolutions: engines leave those out that they are slower at, or that lose too much."""
 FASTER_ALLOWED = 1.10
 """How much faster one repeated input may be: MLPerf's TEST04 (compliance/TEST04 in mlcommons/inference)."""
 
@@ -72,7 +75,7 @@ def _quality(record: Record, _: Figures) -> Iterator[Reason]:
         yield invalid("quality_below_floor", detail)
 
 
-def _placement(record: Record, _: Figures) -> Iterator[Reason]:
+def placement(record: Record, _: Figures) -> Iterator[Reason]:
     placement = record.evidence.placement if record.evidence else None
     if placement is None:
         yield invalid("placement_not_proved", "nothing proves that the work ran on the device asked for")
@@ -81,4 +84,18 @@ def _placement(record: Record, _: Figures) -> Iterator[Reason]:
         yield invalid("placement_not_proved", detail)
 
 
-CHECKS: tuple[Check, ...] = (_asked, _timed, _caching, _quality, _placement)
+def executed(record: Record, _: Figures) -> Iterator[Reason]:
+    """By what the engine executed. fp32 too: some engines compute in less where they may. No proof is no fault."""
+    if record.window is None:
+        return
+    precision, (share, why) = record.identity.precision, proved(record)
+    if share is None:
+        if precision != "fp32":
+            yield note("precision_unproved", f"nothing proves that it computed in {precision}: {why}")
+    elif share < EXECUTED_MIN and record.evidence and record.evidence.kernels:
+        ran = ", ".join(f"{n} in {name}" for name, n in sorted(record.evidence.kernels.kernels.items()))
+        detail = f"{share:.0%} of matrix products and convolutions ran in {precision}, by time or by number: {ran}"
+        yield invalid("precision_not_executed", f"{detail}; {EXECUTED_MIN:.0%} are needed")
+
+
+CHECKS: tuple[Check, ...] = (_asked, _timed, _caching, _quality, placement, executed)

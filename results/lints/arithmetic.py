@@ -31,7 +31,7 @@ def _queries_per_s(record: Record, summary: Summary) -> float | None:
 def _little(record: Record, summary: Summary) -> Iterator[Found]:
     """J. D. C. Little, "A proof for the queuing formula L = λW", Operations Research 9(3), 1961."""
     rate_per_s, mean_ns = _queries_per_s(record, summary), summary.latency_mean_ns
-    one_by_one = scenario_name(record.identity.scenario) in ("single_stream", "multi_stream")
+    one_by_one = scenario_name(record.identity.scenario) in ("single_stream", "multi_stream", "train_steps")
     if not one_by_one or not rate_per_s or not mean_ns:
         return
     under_way = rate_per_s * mean_ns / 1e9

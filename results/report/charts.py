@@ -59,7 +59,7 @@ class Tile:
 
 def pareto(points: Sequence[Point], label: str, prefix: str) -> Markup:
     """Latency in ms against samples/s, both logarithmic, with the front of points that no other one beats in both."""
-    canvas, axes = _axes(278, 200, left=40, bottom=34, top=22, right=12)
+    canvas, axes = drawn_axes(278, 200, left=40, bottom=34, top=22, right=12)
     _log_scale(axes, [p.x for p in points], [p.y for p in points], pad=0.14)
     best = front(points)
     right, bottom = axes.get_xlim()[1], axes.get_ylim()[0]
@@ -82,13 +82,13 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 def roofline(roofs: Sequence[Roof], points: Sequence[Point], label: str, prefix: str) -> Markup:
     """Achieved FLOP/s against arithmetic intensity in FLOP/byte, under min(peak, bandwidth x intensity)."""
-    canvas, axes = _axes(760, 420, left=64, bottom=44, top=14, right=16)
+    canvas, axes = drawn_axes(760, 420, left=64, bottom=44, top=14, right=16)
     ridges = [roof.flops_per_s / roof.bytes_per_s for roof in roofs]
     xs = [p.x for p in points] + ridges
     low, high = min(xs) / 2, max(xs) * 8
     ys = [p.y for p in points] + [height for roof in roofs for height in (roof.flops_per_s, roof.bytes_per_s * low)]
     _log_scale(axes, [low, high], ys, pad=0.1, unit=si)
-    placed = _Labels(axes)
+    placed = Labels(axes)
     for point in points:
         placed.keep_clear(point.x, point.y)
     for roof in roofs:
@@ -101,7 +101,7 @@ def roofline(roofs: Sequence[Roof], points: Sequence[Point], label: str, prefix:
     return svg.inline(canvas, label, prefix, marks)
 
 
-def _draw_roof(axes: Axes, roof: Roof, low: float, high: float, placed: _Labels) -> None:
+def _draw_roof(axes: Axes, roof: Roof, low: float, high: float, placed: Labels) -> None:
     ridge = roof.flops_per_s / roof.bytes_per_s
     xs = (low, ridge, high)
     axes.plot(xs, [min(roof.flops_per_s, roof.bytes_per_s * x) for x in xs], color=svg.INK, lw=1.4, zorder=2)
@@ -119,7 +119,7 @@ def heat_map(
     wide, high = HEAT_CELL
     left = 12 + 6.2 * max(len(name) for name in rows)
     top = 18 + 13 * max(name.count("\n") for name in columns)
-    canvas, axes = _axes(
+    canvas, axes = drawn_axes(
         left + wide * len(columns) + 4, top + high * len(rows) + 4, left=left, bottom=4, top=top, right=4
     )
     axes.set(xlim=(0, len(columns)), ylim=(len(rows), 0))
@@ -138,7 +138,7 @@ def heat_map(
 def stacks(bars: Sequence[Bar], unit: str, label: str, prefix: str) -> Markup:
     """Lying bars, the first on top, on one linear axis from 0."""
     left, high = 14 + 6.2 * max(len(bar.label) for bar in bars), 24
-    canvas, axes = _axes(left + 560, high * len(bars) + 46, left=left, bottom=38, top=8, right=16)
+    canvas, axes = drawn_axes(left + 560, high * len(bars) + 46, left=left, bottom=38, top=8, right=16)
     axes.grid(visible=False, axis="y")
     axes.set(ylim=(len(bars), 0))
     axes.set_yticks([row + 0.5 for row in range(len(bars))], [bar.label for bar in bars])
@@ -185,7 +185,9 @@ def plain(value: float) -> str:
     return f"{value:,g}"
 
 
-def _axes(width: float, height: float, *, left: float, bottom: float, top: float, right: float) -> tuple[Any, Axes]:
+def drawn_axes(
+    width: float, height: float, *, left: float, bottom: float, top: float, right: float
+) -> tuple[Any, Axes]:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -209,29 +211,29 @@ def _log_scale(axes: Axes, xs: Sequence[float], ys: Sequence[float], *, pad: flo
 
     axes.set(xscale="log", yscale="log")
     for axis, values, name in ((axes.xaxis, xs, plain), (axes.yaxis, ys, unit or plain)):
-        low, high = _span(values, pad)
-        ticks = _ticks(low, high)
-        axis.set_major_locator(FixedLocator(ticks))
+        low, high = span(values, pad)
+        marked = ticks(low, high)
+        axis.set_major_locator(FixedLocator(marked))
         axis.set_minor_locator(NullLocator())
-        axis.set_ticklabels([name(tick) for tick in ticks])
+        axis.set_ticklabels([name(tick) for tick in marked])
         (axes.set_xlim if axis is axes.xaxis else axes.set_ylim)(low, high)
 
 
-def _span(values: Sequence[float], pad: float) -> tuple[float, float]:
+def span(values: Sequence[float], pad: float) -> tuple[float, float]:
     """Limits with `pad` of their length to spare, and at least a factor of four wide."""
     low, high = math.log10(min(values)), math.log10(max(values))
     spare = max((high - low) * pad, (math.log10(4) - (high - low)) / 2, 0.05)
     return 10 ** (low - spare), 10 ** (high + spare)
 
 
-def _ticks(low: float, high: float, most: int = 5) -> list[float]:
+def ticks(low: float, high: float, most: int = 5) -> list[float]:
     """Round values between the limits, `most` of them at most: the finest of a few usual steps that keeps to it."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in ((1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
-        ticks = [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
-        if len(ticks) <= most:
-            return ticks
-    return ticks[:: math.ceil(len(ticks) / most)]
+        found = [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
+        if len(found) <= most:
+            return found
+    return found[:: math.ceil(len(found) / most)]
 
 
 def _scatter(axes: Axes, points: Sequence[Point], size: float = 6.5) -> dict[str, Mark]:
@@ -246,7 +248,7 @@ def _scatter(axes: Axes, points: Sequence[Point], size: float = 6.5) -> dict[str
     return marks
 
 
-class _Labels:
+class Labels:
     """Writes beside points where there is room, and leaves out what would overlap unless it has to be there."""
 
     _SIDES = ((7, -4, "left"), (-7, -4, "right"), (0, 7, "center"), (0, -15, "center"))

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from results import claims as judged
+from results.claims import hardware as judged
+from results.claims.answer import Answer
 from results.report.notes import Notes
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Claims:
 def claims(table: Table) -> Claims:
     notes = Notes()
     columns = [judged.QUESTIONS[key][0].upper() + judged.QUESTIONS[key][1:] for key in ORDER]
-    rows = [_row(claim, notes) for claim in judged.hardware(table)]
+    rows = [_row(claim, notes) for claim in judged.claims(table)]
     return Claims(columns, rows, notes.texts())
 
 
@@ -62,14 +63,15 @@ def _row(claim: judged.Claim, notes: Notes) -> KindRow:
     told = any(answer.provenance == "published" for answer in answers[:-1])
     if claim.absence and not told:
         status, _, reason = claim.absence.partition(": ")
-        found = [Found(reason or claim.absence, absent=status, span=len(ORDER) - 1), _found(answers[-1], notes)]
+        cells = [Found(reason or claim.absence, absent=status, span=len(ORDER) - 1), found(answers[-1], notes)]
     else:
-        found = [_found(answer, notes) for answer in answers]
+        cells = [found(answer, notes) for answer in answers]
     basis = "published" if claim.absence and told else "measured"
-    return KindRow(claim.kind, basis, [answer.claimed for answer in answers], found)
+    return KindRow(claim.kind, basis, [answer.claimed for answer in answers], cells)
 
 
-def _found(answer: judged.Answer, notes: Notes) -> Found:
+def found(answer: Answer, notes: Notes) -> Found:
+    """The lower cell of an answer; a long reason becomes a note."""
     text, _, detail = answer.found.partition(", ")
     source = "published" if answer.provenance == "published" else ""
     long = len(answer.reason) > REASON_MAX

@@ -17,8 +17,8 @@ from results.report.words import spaced
 
 SECTIONS = (
     "Why this verdict", "Worth knowing", "Run it again", "Raw data, under the results folder", "Load offered",
-    "LoadGen's verdict", "Estimate", "Evidence", "Stages of a query, medians", "Energy and power", "Not measured",
-    "Engine settings", "Conditions", "Workload", "Versions", "Machine", "Run",
+    "LoadGen's verdict", "Estimate", "Evidence", "Executed kernels", "Artefact", "Stages of a query, medians",
+    "Energy and power", "Not measured", "Engine settings", "Conditions", "Workload", "Versions", "Machine", "Run",
 )  # fmt: skip
 """Those about one process are about the first of the repeats."""
 
@@ -73,6 +73,8 @@ def _sections(line: Line, machine: Machine) -> Iterator[Section]:
     yield dict(sections.loadgen(record))
     yield dict(sections.estimate(record))
     yield dict(sections.evidence(record))
+    yield dict(sections.executed(record))
+    yield dict(sections.artefact(record))
     yield dict(sections.stages(record))
     yield dict(sections.energy(record))
     yield _missing(row["missing"], line.estimated)

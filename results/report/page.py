@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from results.metrics import BY_KEY
 from results.names import COMPILE
-from results.report import claimed, cold, details, estimated, market, plots, sheets, tables, words
+from results.report import claimed, cold, details, estimated, market, plots, sheets, tables, techniques, words
 from results.report.lines import Line, baselines, lines
 from results.report.notes import Notes
 from results.report.palette import css
@@ -54,6 +54,7 @@ def build(table: Table, baseline: str | None = None) -> str:
         "problems": [str(problem) for problem in table.problems[:PROBLEMS_MAX]],
         "problems_title": problems_title(len(table.problems)),
         "claims": claimed.claims(table) if every else None,
+        "techniques": techniques.techniques(table, every),
         "sheets": shown,
         "estimates": predicted,
         "market": market.market(table.published),
@@ -200,6 +201,7 @@ def _comparable(every: Sequence[Line]) -> list[Line]:
 
 def _sections(page: dict[str, Any]) -> Iterable[tuple[str, str, bool]]:
     yield "hardware", "Hardware", bool(page["claims"])
+    yield "techniques", "Techniques", bool(page["techniques"])
     yield "comparison", "Comparison", bool(page["sheets"] or page["estimates"])
     yield "estimates", "Estimated", bool(page["estimates"])
     yield "market", "Published", bool(page["market"])

@@ -61,6 +61,15 @@ KINDS = {
         "bound was met.",
         ("throughput_per_s", "spread", "ratio", "verdict", "ceiling_share", "link_share", *COMMON),
     ),
+    "train_steps": Kind(
+        "Training: throughput",
+        "Whole steps, one after another: forward, loss, backward and the optimiser's update. Ratios compare samples a "
+        "second, among steps of training only; above 1 is faster. A query is one batch. Memory is the host process's.",
+        (
+            "throughput_per_s", "spread", "ratio", "verdict", "latency_p50_ns", "usd_per_million", "usd_per_hour",
+            *ENERGY, "peak_memory_bytes",
+        ),
+    ),
     COMPILE: Kind(
         "Estimated and simulated, not measured",
         "What a compiler or a simulator says of hardware that is not here. It has no spread, and no ratio, chart, cost "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from results.numbers import si, significant
 from results.record import Conditions, Machine, OutputCheck, Record
@@ -73,6 +74,39 @@ def evidence(record: Record) -> Pairs:
     if found.quality:
         graded = found.quality
         yield "quality", f"{graded.value:.4g} ± {graded.standard_error:.2g} (standard error), {graded.n} examples"
+
+
+def artefact(record: Record) -> Pairs:
+    """What the engine started from, what was done for it, and what that took."""
+    found = record.evidence.artefact if record.evidence else None
+    if found is None:
+        return
+    yield "it is", f"{'in memory' if found.kind == 'memory' else 'a file'}, form {found.form}"
+    yield "steps beyond fp32", "\n".join(found.steps) or "none"
+    shown: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+        ("stored", "stored_bytes", _bytes), ("unpacked", "unpacked_bytes", _bytes), ("unpacking", "unpack_ns", _time),
+        ("parameters", "parameters", si), ("zero weights", "zero_share", "{:.1%}".format),
+        ("making it", "making_s", "{:.3g} s".format), ("training", "training_s", "{:.3g} processor seconds".format),
+        ("samples", "samples", str),
+        ("samples' SHA-256", "samples_sha256", str),
+    )  # fmt: skip
+    for name, field, written in shown:
+        value = getattr(found, field)
+        yield name, f"not known: {found.missing[field]}" if value is None else written(value)
+
+
+def executed(record: Record) -> Pairs:
+    """By the engine's own profile: the proof of the precision."""
+    found = record.evidence.kernels if record.evidence else None
+    if found is None:
+        return
+    for name, count in sorted(found.kernels.items(), key=lambda each: -each[1]):
+        times = f", {found.time_share.get(name, 0.0):.1%} of the time of all kernels" if found.time_share else ""
+        yield name, f"{count} matrix products and convolutions{times}"
+    if not found.time_share:
+        yield "times", f"not measured: {found.missing['time_share']}"
+    yield "kernels", "\n".join(f"{count} {name}" for name, count in found.names.items())
+    yield "by", found.source
 
 
 def stages(record: Record) -> Pairs:
@@ -175,6 +209,10 @@ def _rate(per_s: float) -> str:
 
 
 _TIMES = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns"))
+
+
+def _bytes(size: float) -> str:
+    return si(size, "B")
 
 
 def _time(ns: float) -> str:

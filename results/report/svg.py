@@ -21,8 +21,8 @@ SVG = "http://www.w3.org/2000/svg"
 HREF = "{http://www.w3.org/1999/xlink}href"
 RC: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "accelmark", "text.parse_math": False, "font.size": 11}
 
-INK, MUTED, GRID, FRONT = "#000000", "#000001", "#000002", "#000003"
-_NAMED = {INK: "currentColor", MUTED: "var(--mut)", GRID: "var(--line)", FRONT: "var(--rule)"}
+INK, MUTED, GRID, FRONT, PAPER = "#000000", "#000001", "#000002", "#000003", "#000004"
+_NAMED = {INK: "currentColor", MUTED: "var(--mut)", GRID: "var(--line)", FRONT: "var(--rule)", PAPER: "var(--bg)"}
 _FAMILIES = {0x10: "s", 0x30: "h", 0x50: "t"}
 
 

@@ -29,8 +29,11 @@ VERDICTS = (
         "wrong or unchecked outputs, quality below its floor, work done elsewhere, a bound missed: no result",
     ),
     ("holds, exceeds, falls short", "of a claim: measured in the claimed band, in a better one, in a worse one"),
-    ("reversed", "of a claim: said to be better than the CPU and measured worse, or the other way round"),
-    ("undecided", "of a claim: nothing measured to judge it by; the reason stands beside it"),
+    (
+        "reversed",
+        "of a claim: said to be better than the CPU, or than fp32, and measured worse, or the other way round",
+    ),
+    ("undecided", "of a claim: too little measured to judge it by; the reason stands beside it"),
 )
 TERMS = (
     ("workload", "what is computed: a network with its inputs, quality metric and latency bounds"),
@@ -46,6 +49,14 @@ TERMS = (
     ("published", "somebody else's figure, imported and badged: never ranked with what was measured here"),
     ("ratio", "how many times better than the baseline: throughput / baseline's, or baseline's latency / latency"),
     ("spread", "± half the width of the 95 % interval, or smallest to largest below five repeats; n counts repeats"),
+    (
+        "lost",
+        "of a technique: the share of the quality metric that is not kept, paired with fp32 example by example",
+    ),
+    (
+        "speaks, control",
+        "of a technique: the row its claim is judged by; a row measured to compare with, never the best",
+    ),
     (
         "in bound",
         "whether that share of queries answers in time: yes if the queries prove it with 99 % confidence (LoadGen's "

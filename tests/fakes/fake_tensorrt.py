@@ -88,6 +88,7 @@ class _OnnxParser:
             return False
         unknown = [node.op_type for node in graph.node if node.domain not in ("", "ai.onnx")]
         self._errors = [_Error(ParserErrorCode.UNSUPPORTED_NODE, name, "no importer") for name in unknown]
+        self._errors += [_Error(ParserErrorCode.UNSUPPORTED_NODE, *why) for why in _asymmetric(onnx, graph)]
         self._network.path = model
         self._network.inputs, self._network.outputs = ([_tensor(onnx, one) for one in ends] for ends in _ends(graph))
         return not self._errors
@@ -104,6 +105,28 @@ def _tensor(onnx: Any, value: Any) -> SimpleNamespace:
     return SimpleNamespace(
         name=value.name, shape=shape, dtype=DataType(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).type)
     )
+
+
+def _asymmetric(onnx: Any, graph: Any) -> list[tuple[str, str]]:
+    """What its QuantDequantLinearHelper refuses (NVIDIA/TensorRT#2774, onnx/onnx-tensorrt#850)."""
+    stored = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
+    found = []
+    for node in (one for one in graph.node if one.op_type in ("QuantizeLinear", "DequantizeLinear")):
+        zero = stored[node.input[2]] if len(node.input) > 2 else np.zeros((), np.int8)
+        if zero.any() or zero.dtype == np.uint8:
+            found.append((node.op_type, "TRT only supports symmetric quantization - zeroPt must be all zeros"))
+        if node.input[0] in stored and stored[node.input[0]].dtype == np.int32:
+            found.append((node.op_type, "the input is of type Int32"))
+    return found
+
+
+class _IProfiler:
+    """tensorrt.IProfiler: a class of one's own calls its constructor and overrides `report_layer_time`."""
+
+    ready = False
+
+    def __init__(self) -> None:
+        self.ready = True
 
 
 class _Profile:
@@ -222,14 +245,15 @@ class _Engine:
         return _Context(self)
 
     def create_engine_inspector(self) -> SimpleNamespace:
-        layers = [{"Name": "a", "Outputs": [{"Name": "x", "DataType": "Half"}]}, {"Name": "b", "Outputs": []}]
-        names = ["a", "b"]
+        layers = self.machine.layers
+        names = [layer["Name"] for layer in layers]
         text = json.dumps({"Layers": layers if self.detailed else names, "I/O Tensors": []})
         return SimpleNamespace(get_engine_information=lambda format: text)
 
 
 class _Context:
     nvtx_verbosity = "DETAILED"
+    profiler: Any = None
 
     def __init__(self, engine: _Engine) -> None:
         self._engine = engine
@@ -269,13 +293,20 @@ class _Context:
             }
             for one, array in zip(network.outputs, machine.answers(network.path, inputs), strict=True):
                 machine.write(addresses[one.name], array)
+            if self.profiler is not None:
+                assert self.profiler.ready, "IProfiler.__init__ was never called"
+                for number, layer in enumerate(machine.layers, 1):
+                    self.profiler.report_layer_time(layer["Name"], float(number))
 
         stream.work.append(compute)
         return True
 
 
 class Machine:
-    """The modules, and what goes wrong on it: `fails` "build" or "run"; `on_host` are inputs that say shapes."""
+    """The modules, and what goes wrong on it: `fails` "build" or "run"; `on_host` are inputs that say shapes.
+
+    `layers` are what the inspector tells; each takes as many milliseconds as its number.
+    """
 
     def __init__(self, answers: Answers) -> None:
         self.answers = answers
@@ -284,6 +315,10 @@ class Machine:
         self.fails = ""
         self.on_host: tuple[str, ...] = ()
         self.header = b"NVIDIA Fake 0:"
+        self.layers: list[dict[str, Any]] = [
+            {"Name": "a", "Outputs": [{"Name": "x", "DataType": "Half"}]},
+            {"Name": "b", "Outputs": []},
+        ]
 
     def modules(self) -> dict[str, Any]:
         """By the names that they are imported as."""
@@ -293,6 +328,7 @@ class Machine:
         tensorrt.Builder = lambda logger: _Builder(self, logger)
         tensorrt.OnnxParser = _OnnxParser
         tensorrt.Runtime = lambda logger: SimpleNamespace(deserialize_cuda_engine=lambda plan: _Engine(self, plan))
+        tensorrt.IProfiler = _IProfiler
         tensorrt.BuilderFlag = BuilderFlag
         tensorrt.MemoryPoolType = SimpleNamespace(WORKSPACE="WORKSPACE")
         tensorrt.ProfilingVerbosity = SimpleNamespace(DETAILED="DETAILED", NONE="NONE")

@@ -119,3 +119,20 @@ def _recorder(graph: _Graph) -> Any:
             return result
 
     return Recorder()
+
+
+def semi_structured(weight: Any) -> Any:
+    """torch.sparse.to_sparse_semi_structured with the rules of CUTLASS for shapes, and torch's own packing.
+
+    Returns what was packed, unpacked again: packing drops what does not have the pattern.
+    """
+    from torch.sparse import SparseSemiStructuredTensorCUTLASS
+    from torch.sparse._semi_structured_conversions import (
+        sparse_semi_structured_from_dense_cutlass,
+        sparse_semi_structured_to_dense_cutlass,
+    )
+
+    rules = SparseSemiStructuredTensorCUTLASS._DTYPE_SHAPE_CONSTRAINTS[weight.dtype]
+    if weight.shape[0] % rules.sparse_min_rows or weight.shape[1] % rules.sparse_min_cols:
+        raise RuntimeError(f"Error original_tensor.shape {weight.shape} is not supported!")
+    return sparse_semi_structured_to_dense_cutlass(*sparse_semi_structured_from_dense_cutlass(weight.contiguous()))

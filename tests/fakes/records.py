@@ -28,6 +28,7 @@ from results.record import (
     Estimate,
     Evidence,
     Identity,
+    Kernels,
     Load,
     LoadGen,
     Machine,
@@ -48,6 +49,7 @@ from results.store import RECORDS, SAMPLES, SUMMARIES
 
 START = datetime(2026, 11, 1, 2, 0, 0, tzinfo=UTC)
 NO_METER = "no power meter on this machine"
+UNKEPT = dict.fromkeys(("scores_file", "examples_sha256"), "made up for tests")
 HOSTILE_NAME = "x(1)=a,b>c%[0]#@~*/../etc"
 HOSTILE_TEXT = (
     "</script><script>alert(1)</script> \"quoted\" 'single' & <img src=x onerror=alert(1)>\n\u202ereversed\x00"
@@ -171,7 +173,14 @@ def evidence(identity: Identity, **changes: Any) -> Evidence:
     value = None if quality is None else 0.967 if quality.better == "higher" else 8.4
     values: dict[str, Any] = {
         "outputs": outputs,
-        "quality": None if value is None else QualityResult(value=value, n=899, standard_error=0.006),
+        "quality": None
+        if value is None
+        else QualityResult(
+            value=value,
+            n=899,
+            standard_error=0.006,
+            missing=dict.fromkeys(("scores_file", "examples_sha256"), "made up for tests"),
+        ),
         "timed_outputs": outputs,
         "same_input": SameInput(ratio=0.998, low=0.99, high=1.006, pairs=10),
         "stages": Stages(
@@ -182,12 +191,21 @@ def evidence(identity: Identity, **changes: Any) -> Evidence:
             missing=dict.fromkeys(("device_ns", "enqueue_ns"), "no device clock"),
         ),
         "placement": Placement(device=identity.device, share=1.0, proof="every node on CPUExecutionProvider"),
+        "kernels": Kernels(
+            source="a profile made up for tests",
+            kernels={identity.precision: 54},
+            names={"convolution": 53, "product": 1, "pooling": 1},
+            time_share={identity.precision: 0.94},
+        ),
         "peak_memory_bytes": 412_000_000,
         "missing": {} if value is not None else {"quality": "random weights: quality is not measurable"},
     }
-    return Evidence(**{**values, **changes})
+    values |= changes
+    untold = {name: UNTOLD for name in ("artefact", "kernels", "training") if values.get(name) is None}
+    return Evidence(**{**values, "missing": {**untold, **values["missing"]}})
 
 
+UNTOLD = "made up for tests"
 NOT_RUN = "there is no device to run it on"
 TOOL = "vela 5.2.0"
 CAVEAT = "The numbers are internal compiler estimates: run the compiled network on an FVP model or an FPGA."

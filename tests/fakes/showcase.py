@@ -18,7 +18,7 @@ from results import published
 from results.record import Estimate, Evidence, Identity, Placement, Record, Stages
 from results.stats import summarise
 from results.store import Run
-from tests.fakes import market, records
+from tests.fakes import market, records, techniques
 
 SUSPECT = 5
 """How much slower than in its window the user's own model is alone: a finding."""
@@ -41,6 +41,7 @@ def write(path: Path, repeats: int = 5, queries: int = 1500) -> None:
             data.astype("<i8").tofile(run.samples_path(made.record_id))
             run.append(made)
             run.append_summary(summarise(made, data))
+        techniques.write(run, repeats=repeats, run_id=RUN)
         for order, one in enumerate(_not_measured(), 90_000):
             made = one.model_copy(update={"record_id": f"{RUN}-{order:05d}"})
             run.append(made)
@@ -110,7 +111,10 @@ def _not_measured() -> Iterator[Record]:
 
 
 def _unchecked() -> Evidence:
-    names = ("outputs", "timed_outputs", "same_input", "stages", "peak_memory_bytes", "quality")
+    names = (
+        "outputs", "timed_outputs", "same_input", "stages", "peak_memory_bytes", "quality", "artefact", "kernels",
+        "training",
+    )  # fmt: skip
     placement = Placement(device="Google TPU v5e 1x1", share=1.0, proof="one XLA program for platform tpu")
     return Evidence(placement=placement, missing=dict.fromkeys(names, "nothing here computes what the device would"))
 

@@ -396,7 +396,7 @@ def test_a_narrow_window_scrolls_tables_and_not_the_page(tab: Tab, every: str, w
     tab.page.set_viewport_size({"width": width, "height": 844})
     tab.open()
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
-    tab.page.locator(".more").first.click()
+    tab.page.locator(".sheet .more").first.click()
     assert tab.page.evaluate("document.querySelector('dialog').scrollWidth") <= width
 
 

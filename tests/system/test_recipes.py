@@ -52,7 +52,9 @@ def measure(copy: Path, *arguments: str) -> str:
 
 def test_each_kind_of_part_has_a_recipe_of_one_file() -> None:
     shelves = {str(Path(file).parent) for file in recipes()}
-    assert shelves == {"workloads/models", "backends/engines", "backends/meters", "backends", "results/exports"}
+    assert shelves == {
+        "workloads/models", "workloads/techniques", "backends/engines", "backends/meters", "backends", "results/exports"
+    }  # fmt: skip
 
 
 def test_recipes_keep_the_house_rules() -> None:
@@ -84,6 +86,11 @@ def test_the_engine_computes_and_is_measured(copy: Path) -> None:
     assert "12 of 12 outputs right" in run(copy, "bench.cli", "doctor", "--engine", "ort_plain")
     out = measure(copy, "--backend=cpu", "--engine=ort_plain", "--workload=kws", "--scenario=single_stream")
     assert "1 ok" in out
+
+
+def test_the_technique_is_measured_alone_and_joined_with_another(copy: Path) -> None:
+    chosen = ("--engine=onnxruntime", "--workload=digits-large", "--scenario=single_stream")
+    assert "2 ok" in measure(copy, "--backend=cpu", *chosen, "--technique=coarse,coarse+int8-static")
 
 
 def test_the_meter_is_listed(copy: Path) -> None:

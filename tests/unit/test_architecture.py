@@ -18,14 +18,21 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ROOMS = ("workloads", "backends", "results", "bench")
 MAY_IMPORT = {"workloads": (), "backends": ("workloads.contract",), "results": (), "bench": ROOMS}
-SHELVES = ("workloads.models", "backends", "backends.engines", "backends.meters", "results.exports")
+SHELVES = (
+    "workloads.models",
+    "workloads.techniques",
+    "backends",
+    "backends.engines",
+    "backends.meters",
+    "results.exports",
+)
 NOT_PARTS = ("contract", "__init__")
 VENDORS = frozenset(
     """ai_edge_litert habana_frameworks jax jaxlib libtpu neuronxcc nncf onnx onnx_ir onnxruntime onnxscript openvino
     pycoral pynvml qaic sklearn tensorflow tensorrt tflite_runtime torch torch_neuronx torch_xla torchao transformers
     vllm""".split()  # noqa: SIM905 - forty quoted words read worse
 )
-DEVELOPER_TOOLS = frozenset({"workloads.rebuild", "workloads.train", "workloads.data.prepare"})
+DEVELOPER_TOOLS = frozenset({"workloads.rebuild", "workloads.retrain", "workloads.train", "workloads.data.prepare"})
 PARENT_ONLY = frozenset({"jinja2", "matplotlib", "pandas", "pydantic", "pytest", "results", "rich"})
 FILE_LINES, FUNCTION_LINES = 400, 60
 

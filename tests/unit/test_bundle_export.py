@@ -169,7 +169,7 @@ def test_an_exported_form_has_the_precision_that_engines_start_from_it_in(monkey
     """Of the engines that there really are."""
     monkeypatch.undo()
     found = {form: aim(form).precision for form in forms()}
-    eight_bits = dict.fromkeys(("onnx_qdq", "tflite_int8", "edgetpu"), "int8")
+    eight_bits = dict.fromkeys(("onnx_qdq", "onnx_qdq_symmetric", "tflite_int8", "edgetpu"), "int8")
     assert found == {"onnx": "fp32", "onnx_fp16": "fp16", "onnx_bf16": "bf16", "tflite": "fp32", **eight_bits}
 
 
@@ -286,8 +286,8 @@ def test_what_does_not_fit_a_device_is_not_exported_for_it(tmp_path: Path) -> No
 
 
 def test_what_has_no_tolerance_is_not_exported(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"cannot be exported in int4: .* no tolerance"):
-        export("digits-small", Aim("onnx", "onnx", "int4"), tmp_path)
+    with pytest.raises(BundleError, match=r"cannot be exported in fp8: .* no tolerance"):
+        export("digits-small", Aim("onnx", "onnx", "fp8"), tmp_path)
 
 
 def test_somebody_elses_workload_is_not_given_away(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -209,7 +209,6 @@ def test_unknown_names_are_one_line_with_the_names(
     "chosen",
     [
         {"precisions": ("fp33",)},
-        {"techniques": ("magic",)},
         {"scenarios": ("ofline",)},
         {"scenarios": ("server(rate=0)",)},
         {"scenarios": ("server(speed=40)",)},
@@ -230,6 +229,13 @@ def test_unknown_names_are_one_line_with_the_names(
 def test_what_cannot_be_meant_is_refused(chosen: dict[str, object]) -> None:
     with pytest.raises(SelectionError):
         Selection(**chosen)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("technique", ["magic", "none+int8-static", "int8-static+int8-static", ""])
+def test_a_technique_that_cannot_be_meant_is_refused_before_anything_runs(technique: str) -> None:
+    with pytest.raises(SelectionError, match="technique") as caught:
+        expand(Selection(workloads=("kws",), techniques=(technique,)))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_part_with_a_name_that_no_record_takes_is_refused(shelves: Callable[..., None]) -> None:

@@ -11,6 +11,7 @@ from results.checks import Figures, judge
 from results.record import (
     Calibration,
     Energy,
+    Kernels,
     Load,
     LoadGen,
     Placement,
@@ -99,7 +100,20 @@ def with_calibration(*triples: tuple[str, int, int, int]) -> Record:
 
 
 def with_quality(identity: Any, value: float) -> Record:
-    return changed(records.record(identity), "evidence", quality=QualityResult(value=value, n=899, standard_error=0.01))
+    unkept = dict.fromkeys(("scores_file", "examples_sha256"), "made up")
+    graded = QualityResult(value=value, n=899, standard_error=0.01, missing=unkept)
+    return changed(records.record(identity), "evidence", quality=graded)
+
+
+def with_kernels(precision: str, counts: dict[str, int], share: dict[str, float] | None = None) -> Record:
+    missing = {} if share else {"time_share": "no times"}
+    ran = Kernels(source="a profile", kernels=counts, names=counts, time_share=share, missing=missing)
+    return changed(changed(records.record(), "evidence", kernels=ran), "identity", precision=precision)
+
+
+def without_kernels(precision: str) -> Record:
+    untold = with_evidence(kernels=None, missing={"kernels": "the engine does not tell"})
+    return changed(untold, "identity", precision=precision)
 
 
 def with_power(**changes: Any) -> Record:
@@ -126,10 +140,23 @@ KNOWN: list[tuple[str, str, Callable[[], Record], Figures, str]] = [
      "takes 0.500 of the time of rotating inputs (95 % interval 0.450 to 0.900, 10 pairs); 0.909 is allowed"),
     ("quality_below_floor", "invalid", lambda: with_quality(DIGITS, 0.899), GOOD, "is below its floor 0.9 (n=899)"),
     ("quality_below_floor", "invalid", lambda: with_quality(BYTELM, 12.1), GOOD, "is above its floor 12 (n=899)"),
+    ("does_not_train", "invalid", lambda: changed(records.record(), "identity", mode="train"), GOOD,
+     "nothing shows that a step trains: made up for tests"),
     ("placement_not_proved", "invalid", lambda: with_evidence(placement=None), GOOD, "nothing proves"),
     ("placement_not_proved", "invalid",
      lambda: with_evidence(placement=Placement(device="npu", share=0.995, proof="3 nodes on the processor")), GOOD,
      "99.5% of the graph ran on npu: 3 nodes on the processor"),
+    ("precision_not_executed", "invalid", lambda: with_kernels("int8", {"int8": 20, "fp32": 34}), GOOD,
+     "37% of matrix products and convolutions ran in int8, by time or by number: 34 in fp32, 20 in int8; 50% are n"),
+    ("precision_not_executed", "invalid",
+     lambda: with_kernels("int8", {"int8": 10, "fp32": 44}, {"int8": 0.3, "fp32": 0.5}), GOOD,
+     "37% of matrix products and convolutions ran in int8, by time or by number"),
+    ("precision_not_executed", "invalid", lambda: with_kernels("fp32", {"bf16": 54}), GOOD,
+     "ran in fp32, by time or by number: 54 in bf16"),
+    ("precision_unproved", "note", lambda: without_kernels("int8"), GOOD,
+     "nothing proves that it computed in int8: the engine does not tell"),
+    ("precision_unproved", "note", lambda: with_kernels("tf32", {"fp32": 54}), GOOD, "does not tell TF32 from fp32"),
+    ("precision_unproved", "note", lambda: with_kernels("bf16", {}), GOOD, "names no matrix product"),
     ("never_stabilised", "noisy", lambda: with_window(warmup_stable=False), GOOD,
      "not settled after 20 warm-up queries in 0.40 s"),
     ("drift", "noisy", records.record, Figures(1000, drift=0.051), "deviates by 5.1% from the whole; 5% is allowed"),

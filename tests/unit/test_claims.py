@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from results import claims, join, published
-from results.claims import BANDS, KINDS, Claim, band, judge_band, judge_price
+from results import join, published
+from results.claims import hardware
+from results.claims.hardware import BANDS, KINDS, Claim, band, judge_band, judge_price
 from results.cost import Pricing
 from results.record import Identity
 from results.store import Run
@@ -31,7 +32,7 @@ def found(
             run.append(record)
             if record.window:
                 run.append_summary(summarise(record, records.samples(identity, 1000, 0, speed)))
-    return {claim.kind: claim for claim in claims.hardware(join.table(root, pricing))}
+    return {claim.kind: claim for claim in hardware.claims(join.table(root, pricing))}
 
 
 def test_the_claim_is_whole() -> None:
@@ -238,7 +239,7 @@ class TestPublished:
     def rows(self, root: Path, *table: dict[str, object]) -> dict[str, Claim]:
         (root / "published.csv").write_text(market.table(*table))
         published.import_file(root / "published.csv", root)
-        return {claim.kind: claim for claim in claims.hardware(join.table(root))}
+        return {claim.kind: claim for claim in hardware.claims(join.table(root))}
 
     def test_corals_cpu_has_no_precision_so_nothing_is_decided(self, tmp_path: Path) -> None:
         edge = self.rows(tmp_path, *market.CORAL)["Edge TPU"]

@@ -61,7 +61,7 @@ def test_help_imports_no_heavy_library() -> None:
     [
         ((), "required"),
         (("nonsense",), "nonsense"),
-        (("list", "nonsense"), "there are: workloads, backends, engines, meters, scenarios, profiles, exports"),
+        (("list", "nonsense"), "there are: workloads, techniques, backends, engines, meters, scenarios, profiles, ex"),
         (("doctor", "--parts", "no_such_package"), "no_such_package"),
         (("doctor", "--engine", "onnxruntim"), "onnxruntime"),
         (("report", "--format", "docx"), "html"),

@@ -127,21 +127,24 @@ def test_an_engine_without_a_package_has_no_files():
     assert coldstart._library_files(SimpleNamespace(name="fake-exact", module="")) == []
 
 
-def test_the_files_of_a_model_are_its_folder(tmp_path):
+def test_the_files_of_a_model_are_the_folder_of_what_its_engine_starts_from(tmp_path):
     for name in ("m.onnx", "weights.bin"):
         (tmp_path / name).write_text("x")
     forms = {"onnx": tmp_path / "m.onnx", "torch": object()}
-    sut = SimpleNamespace(model=SimpleNamespace(form=forms.get), engine=SimpleNamespace(form="onnx"))
-    assert sorted(path.name for path in coldstart._model_files(sut)) == ["m.onnx", "weights.bin"]
-    for form in ("torch", ""):
-        sut.engine.form = form
-        assert coldstart._model_files(sut) == []
+    asked = {"fp32": "onnx", "bf16": "torch", "int4": ""}
+    engine, model = SimpleNamespace(form_of=lambda _, precision: asked[precision]), SimpleNamespace(form=forms.get)
+    found = {
+        one: coldstart._model_files(SimpleNamespace(model=model, engine=engine, job=SimpleNamespace(precision=one)))
+        for one in asked
+    }
+    assert sorted(path.name for path in found["fp32"]) == ["m.onnx", "weights.bin"]
+    assert found["bf16"] == found["int4"] == []
 
 
 def test_only_a_cold_page_cache_is_emptied(file, library):
-    engine = SimpleNamespace(name="coldlib", module="", form="onnx")
-    model = SimpleNamespace(form=lambda _name: file)
-    sut = SimpleNamespace(model=model, engine=engine, scenario=SimpleNamespace(page_cache="warm"))
+    engine = SimpleNamespace(name="coldlib", module="", form_of=lambda _model, _precision: "onnx")
+    model, job = SimpleNamespace(form=lambda _name: file), SimpleNamespace(precision="fp32")
+    sut = SimpleNamespace(model=model, engine=engine, job=job, scenario=SimpleNamespace(page_cache="warm"))
     assert coldstart.prepare(sut) == {"page_cache_share": 1.0, "missing": {}}
     sut.scenario.page_cache = "cold"
     assert coldstart.prepare(sut)["page_cache_share"] == 0.0

@@ -16,6 +16,7 @@ from bench import parts
 from bench.audit import correctness
 from tests.conformance import tiny
 from workloads.contract import Model, TensorSpec, Workload
+from workloads.forms import onnx_qdq
 
 pytestmark = pytest.mark.asic
 ENGINE = OnnxRuntimeQnnEngine()
@@ -63,7 +64,18 @@ def test_fp16_is_fp16(name: str) -> None:
     assert 1e-4 < abs(answers - right).max() / abs(right).max() < 1e-2
 
 
-def test_what_stays_in_floating_point_is_said_and_refused_before_v73() -> None:
+def test_a_graph_of_which_the_processor_would_run_a_part_is_refused() -> None:
+    model = parts.find(Workload, "bytelm-small").calibrated()
+    with pytest.raises(Unsupported, match="the CPU would run DequantizeLinear"):
+        estimated(model, "int8")
+
+
+def test_what_stays_in_floating_point_is_said_and_refused_before_v73(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of a transformer that is quantised throughout, which costs it its answers and gives the HTP all of its nodes."""
+    monkeypatch.setenv("ACCELMARK_CACHE", str(tmp_path))
+    monkeypatch.setattr(onnx_qdq, "attends", lambda _graph: False)
     model = parts.find(Workload, "bytelm-small").calibrated()
     assert "LayerNormalization" in str(estimated(model, "int8").facts.settings["in_fp16"])
     with pytest.raises(Unsupported, match=r"v73 on only: in int8, .*LayerNormalization"):

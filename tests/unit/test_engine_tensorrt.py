@@ -192,7 +192,7 @@ def test_tf32_is_set_or_cleared_and_read_back(opened: Opened, machine: Machine, 
 
 @pytest.mark.parametrize(
     ("precision", "form"),
-    [("fp32", "onnx"), ("tf32", "onnx"), ("fp16", "onnx_fp16"), ("bf16", "onnx_bf16"), ("int8", "onnx_qdq")],
+    [("fp32", "onnx"), ("tf32", "onnx"), ("fp16", "onnx_fp16"), ("bf16", "onnx_bf16"), ("int8", "onnx_qdq_symmetric")],
 )
 def test_the_precision_lies_in_the_graph(precision: str, form: str) -> None:
     assert TensorRtEngine().form_for(precision) == form

@@ -16,6 +16,7 @@ import pytest
 from bench import parts
 from workloads.contract import Model, Samples, TensorSpec, Unsupported, Workload
 from workloads.forms import onnx_qdq
+from workloads.forms._prepared import fold_batch_normalization, prepared
 
 onnx = pytest.importorskip("onnx")
 Arrays = Mapping[str, np.ndarray]
@@ -132,9 +133,9 @@ def test_other_samples_make_another_file() -> None:
 def test_folding_changes_no_answer(name: str) -> None:
     workload = parts.find(Workload, name)
     path, inputs = workload.model().form("onnx"), golden_inputs(workload)
-    prepared = onnx_qdq.prepared(path)
-    assert "BatchNormalization" not in {node.op_type for node in prepared.graph.node}
-    before, after = answers(str(path), inputs), answers(prepared, inputs)
+    folded = prepared(path, "onnx_qdq", onnx_qdq.LAYERS)
+    assert "BatchNormalization" not in {node.op_type for node in folded.graph.node}
+    before, after = answers(str(path), inputs), answers(folded, inputs)
     assert abs(before[0] - after[0]).max() < 1e-5 * abs(before[0]).max()
 
 
@@ -168,7 +169,7 @@ def dense(reads_twice: bool, transposed: int, **attributes: float) -> Any:
 def test_only_what_may_be_folded_is(proto: Any, folded: bool) -> None:
     x = {"x": np.random.default_rng(1).normal(size=(5, 4)).astype(np.float32)}
     before = answers(proto, x)
-    onnx_qdq.fold_batch_normalization(proto.graph)
+    fold_batch_normalization(proto.graph)
     assert ("BatchNormalization" not in {node.op_type for node in proto.graph.node}) is folded
     assert np.allclose(answers(proto, x)[0], before[0], rtol=1e-5, atol=1e-5)
 

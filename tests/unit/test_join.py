@@ -11,7 +11,7 @@ from results import early_stopping, join, lints, rows, store
 from results.cost import Owned, Pricing, usd_per_million
 from results.log import frame
 from results.metrics import METRICS
-from results.record import Bound, Identity, Reason, Record
+from results.record import Artefact, Bound, Identity, Reason, Record
 from results.stats import RULES_VERSION, interval, summarise
 from results.store import Run, StoreError
 from tests.fakes import records, showcase
@@ -439,6 +439,41 @@ def test_old_runs_cost_their_checksum_and_no_more(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(Record, "model_validate_json", counted)
     assert len(join.table(tmp_path).rows) == len(validated) == 30
+
+
+def treated(technique: str, parameters: int | None, **figures: Any) -> Record:
+    """A resnet50 of which a technique made an artefact of 30 MB."""
+    identity = records.identities(1)[0].model_copy(update={"technique": technique})
+    known = {"stored_bytes": 30_000_000, "unpacked_bytes": 30_000_000, "parameters": parameters, **figures}
+    gaps = {name: "not in this test" for name in Artefact.model_fields if known.get(name) is None}
+    made = Artefact(kind="file", form="onnx", **known, missing=gaps)
+    return records.record(identity, evidence=records.evidence(identity, artefact=made))
+
+
+class TestTechniques:
+    def test_a_smaller_network_has_no_share_in_the_card_s_operations(self, tmp_path: Path) -> None:
+        row = only(join.table(keep(tmp_path, treated("prune-structured-50", 12_700_000))))
+        reason = (
+            "prune-structured-50 left 12700000 of 25557032 parameters: the card's operations are not this network's"
+        )
+        for column in ("achieved_flops_per_s", "intensity_flops_per_byte", "ceiling_share"):
+            assert row[column] is None or math.isnan(row[column])
+            assert row["missing"][column] == reason
+        assert row["throughput_per_s"] > 0
+
+    @pytest.mark.parametrize("parameters", [25_557_032, 25_400_000, None])
+    def test_the_same_network_keeps_it(self, tmp_path: Path, parameters: int | None) -> None:
+        row = only(join.table(keep(tmp_path, treated("int8-static", parameters))))
+        assert row["achieved_flops_per_s"] > 0
+
+    def test_the_artefact_has_its_columns_and_what_is_not_known_its_reason(self, tmp_path: Path) -> None:
+        made = treated("lossless", 25_557_032, unpack_ns=7_000_000, zero_share=0.5)
+        row = only(join.table(keep(tmp_path, made)))
+        assert (row["artefact_bytes"], row["unpack_ns"], row["zero_share"]) == (30_000_000, 7_000_000, 0.5)
+        assert row["artefact_parameters"] == 25_557_032
+        assert math.isnan(row["training_s"])
+        assert row["missing"]["training_s"] == "not in this test"
+        assert row["kernels_share"] == 1.0
 
 
 class TestEstimates:

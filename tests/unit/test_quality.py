@@ -16,22 +16,38 @@ class Exact(Session):
 
 
 @pytest.mark.parametrize("batch", [1, 7, 32])
-def test_three_of_four_labels_are_right_in_any_batch(batch):
-    graded = quality.evaluate(FakeGraded(), Exact(), batch, 1000)
-    assert graded == {"value": 0.75, "n": 400, "standard_error": pytest.approx(np.sqrt(0.25 * 0.75 / 399))}
+def test_three_of_four_labels_are_right_in_any_batch(batch, tmp_path):
+    graded = quality.evaluate(FakeGraded(), Exact(), batch, 1000, tmp_path / "samples" / "item.scores.f64")
+    assert graded == {
+        "value": 0.75,
+        "n": 400,
+        "standard_error": pytest.approx(np.sqrt(0.25 * 0.75 / 399)),
+        "scores_file": "item.scores.f64",
+        "examples_sha256": graded["examples_sha256"],
+        "missing": {},
+    }
+    assert len(graded["examples_sha256"]) == 64
 
 
-def test_fewer_examples_may_be_asked_for():
-    assert quality.evaluate(FakeGraded(), Exact(), 1, 100)["n"] == 100
+def test_each_example_s_grade_is_kept_in_the_order_of_the_examples(tmp_path):
+    quality.evaluate(FakeGraded(), Exact(), 7, 1000, tmp_path / "scores.f64")
+    samples = FakeGraded().samples("evaluation", 1000, 0)
+    expected = FakeGraded().score(project(**samples.inputs), samples)
+    assert np.array_equal(np.fromfile(tmp_path / "scores.f64", "<f8"), expected)
 
 
-def test_a_workload_without_labels_has_no_quality_and_is_not_run_for_it():
+def test_fewer_examples_may_be_asked_for(tmp_path):
+    assert quality.evaluate(FakeGraded(), Exact(), 1, 100, tmp_path / "scores.f64")["n"] == 100
+
+
+def test_a_workload_without_labels_has_no_quality_and_is_not_run_for_it(tmp_path):
     class Never(Session):
         def run(self, values):
             raise AssertionError
 
     with pytest.raises(Unsupported, match="fake-project has no labels to grade answers by: quality is not measurable"):
-        quality.evaluate(FakeProject(), Never(), 1, 1000)
+        quality.evaluate(FakeProject(), Never(), 1, 1000, tmp_path / "scores.f64")
+    assert not list(tmp_path.iterdir())
 
 
 class Perplexity(FakeGraded):

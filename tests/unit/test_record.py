@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from results import log, store, upgrade
+from results.checks import Figures, judge
 from results.record import Conditions, Identity, Phases, Record
 from results.store import Problem
 from results.strict import Explained, Strict
@@ -63,10 +64,48 @@ def test_records_written_by_version_2_still_load_and_gain_nothing(tmp_path: Path
     stored = [json.loads(payload) for _, payload in log.payloads(tmp_path / store.RECORDS, problems)]
     for record, old in zip(found, stored, strict=True):
         assert old["schema_version"] == 2
-        expected = {**old, "schema_version": 3, "estimate": None}
+        expected = {**old, "schema_version": 4, "estimate": None, "evidence": since_4(old["evidence"])}
         if stages := (old["evidence"] or {}).get("stages"):
             stages |= {"enqueue_ns": None, "missing": {**stages["missing"], "enqueue_ns": upgrade.BEFORE_3}}
         assert json.loads(record.model_dump_json()) == expected
+
+
+def since_4(evidence: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What schema 4 makes of evidence of schema 3: three sections and a file more, each null with its reason."""
+    if evidence is None:
+        return None
+    gained = ("artefact", "kernels", "training")
+    graded = evidence["quality"] and {
+        **evidence["quality"],
+        **dict.fromkeys(("scores_file", "examples_sha256")),
+        "missing": dict.fromkeys(("scores_file", "examples_sha256"), upgrade.BEFORE_4),
+    }
+    missing = {**evidence["missing"], **dict.fromkeys(gained, upgrade.BEFORE_4)}
+    return {**evidence, **dict.fromkeys(gained), "quality": graded, "missing": missing}
+
+
+def test_records_written_by_version_3_still_load_and_gain_nothing(tmp_path: Path) -> None:
+    """What schema 4 brought is what no earlier record has: the artefact, what was executed, grades by example."""
+    shutil.copyfile(GOLDEN / "record-v3.log", tmp_path / store.RECORDS)
+    problems: list[Problem] = []
+    found = [record for record, _ in store.read(tmp_path, problems)]
+    assert problems == []
+    assert [record.status for record in found] == ["ok", "ok", "ok", "unsupported"]
+    assert [bool(record.evidence and record.evidence.quality) for record in found] == [True, False, False, False]
+    stored = [json.loads(payload) for _, payload in log.payloads(tmp_path / store.RECORDS, problems)]
+    for record, old in zip(found, stored, strict=True):
+        assert old["schema_version"] == 3
+        expected = {**old, "schema_version": 4, "evidence": since_4(old["evidence"])}
+        assert json.loads(record.model_dump_json()) == expected
+
+
+def test_what_no_older_record_could_prove_makes_none_invalid(tmp_path: Path) -> None:
+    shutil.copyfile(GOLDEN / "record-v3.log", tmp_path / store.RECORDS)
+    timed = [record for record, _ in store.read(tmp_path) if record.window]
+    for record in timed:
+        verdict, reasons = judge(record, Figures(1000, 0.0, 1e6, 1e6))
+        assert verdict == "valid", reasons
+    assert len(timed) == 2
 
 
 def test_an_estimate_survives_the_way_to_disk_and_back(tmp_path: Path) -> None:
@@ -162,6 +201,7 @@ def test_every_stored_number_has_its_unit_in_its_name() -> None:
         "value", "standard_error", "share", "page_cache_share", "drift", "outliers_mild", "outliers_severe",
         "centred_cosine_min", "cosine_required", "relative_error_max", "relative_error_allowed", "over", "attempts",
         "ratio", "low", "high", "pairs", "readings", "device_other_users", "throttle_events", "cpu_limit_cores",
+        "zero_share", "samples", "loss_before", "loss_after", "steps", "reached", "changed",
         "cycles", "fallback_operators", "line", "accelerators", "systems", "batch",
     }  # fmt: skip
     for model in _models_of(Strict):

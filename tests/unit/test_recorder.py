@@ -58,7 +58,10 @@ def result(**window: Any) -> dict[str, Any]:
             "quality": None,
             "placement": {"device": "d", "share": 1.0, "proof": "it says so"},
             "peak_memory_bytes": 1,
-            "missing": dict.fromkeys(("quality", "timed_outputs", "same_input", "stages"), "not in this test"),
+            "missing": dict.fromkeys(
+                ("quality", "timed_outputs", "same_input", "stages", "artefact", "kernels", "training"),
+                "not in this test",
+            ),
         },
         "settings": {"threads": 1},
         "versions": {"e": "1.0"},
@@ -103,6 +106,28 @@ def test_a_result_becomes_a_record_a_summary_and_samples(
     assert record.context.settings == {"threads": 1}
     assert record.window.samples_file == f"samples/{record.record_id}.i64"
     assert summary.queries == 3
+
+
+def test_grades_lie_beside_the_samples_of_their_record(
+    recorder: Recorder, item: Item, write: Write, tmp_path: Path
+) -> None:
+    write(SAMPLES)
+    told = result()
+    told["evidence"] |= {
+        "quality": {
+            "value": 0.5,
+            "n": 4,
+            "standard_error": 0.25,
+            "scores_file": "the worker's own",
+            "examples_sha256": "0f",
+            "missing": {},
+        },
+        "missing": {name: why for name, why in told["evidence"]["missing"].items() if name != "quality"},
+    }
+    record = recorder.keep(item, Outcome("ok", "finish", result=told), AROUND).record
+    assert record.evidence is not None
+    assert record.evidence.quality is not None
+    assert record.evidence.quality.scores_file == f"samples/{record.record_id}.scores.f64"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from results.record import Conditions, Load, Machine, Phases, Probe, Record, Stages
+from results.record import Artefact, Conditions, Kernels, Load, Machine, Phases, Probe, Record, Stages
 from results.report import sections
 from tests.fakes import records
 
@@ -73,6 +73,31 @@ def with_evidence(**changes: object) -> Record:
     return PLAIN.model_copy(update={"evidence": records.evidence(PLAIN.identity, **changes)})
 
 
+def test_what_was_executed_is_told_by_precision_with_the_engine_s_own_names() -> None:
+    ran = Kernels(
+        source="a profile", kernels={"fp32": 1, "int8": 53}, names={"QLinearConv": 53, "Softmax": 2},
+        time_share={"int8": 0.875},
+    )  # fmt: skip
+    found = dict(sections.executed(with_evidence(kernels=ran)))
+    assert list(found) == ["int8", "fp32", "kernels", "by"]
+    assert found["int8"] == "53 matrix products and convolutions, 87.5% of the time of all kernels"
+    assert found["fp32"] == "1 matrix products and convolutions, 0.0% of the time of all kernels"
+    assert found["kernels"] == "53 QLinearConv\n2 Softmax"
+
+
+def test_an_artefact_says_what_it_took_and_what_nobody_knows() -> None:
+    known = {"stored_bytes": 25_700_000, "unpack_ns": 7_000_000, "zero_share": 0.5, "making_s": 1.25, "samples": 64}
+    gaps = {name: "nobody counts them" for name in Artefact.model_fields if name not in known}
+    made = Artefact.model_validate({
+        "kind": "file", "form": "onnx", "steps": ("quantise",), **known, "missing": gaps,
+    })  # fmt: skip
+    found = dict(sections.artefact(with_evidence(artefact=made)))
+    assert (found["it is"], found["steps beyond fp32"]) == ("a file, form onnx", "quantise")
+    assert (found["stored"], found["unpacking"], found["zero weights"]) == ("25.7 MB", "7 ms", "50.0%")
+    assert (found["making it"], found["samples"]) == ("1.25 s", "64")
+    assert found["parameters"] == found["training"] == "not known: nobody counts them"
+
+
 def test_evidence_before_the_window_and_from_it_stand_apart() -> None:
     found = dict(sections.evidence(PLAIN))
     assert found["outputs"] == found["of the timed window"] == "12 of 12 nearest to their own golden output"
@@ -92,7 +117,10 @@ def test_doubtful_energy_says_why_and_what_was_not_read() -> None:
 def test_what_a_record_has_not_has_no_section() -> None:
     bare = PLAIN.model_copy(update={"evidence": None, "energy": None, "phases": Phases(missing=dict.fromkeys(
         (name for name in Phases.model_fields if name != "missing"), "x"))})  # fmt: skip
-    for section in (sections.load, sections.loadgen, sections.evidence, sections.stages, sections.energy):
+    for section in (
+        sections.load, sections.loadgen, sections.evidence, sections.executed, sections.artefact, sections.stages,
+        sections.energy,
+    ):  # fmt: skip
         assert dict(section(bare)) == {}
 
 

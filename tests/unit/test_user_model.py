@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
+from bench import recipes
 from bench.cases import expand
 from bench.selection import Selection, SelectionError
 from bench.usermodel import reference
@@ -106,8 +109,8 @@ def test_samples_are_distinct_and_come_round(tmp_path: Path) -> None:
     assert samples["ids"].max() == 49
     assert samples["ids"].dtype == np.int64
     assert len(workload.golden().outputs["logits"]) == 12
-    with pytest.raises(Unsupported, match="has no samples for calibration"):
-        workload.samples("calibration", 1, 0)
+    with pytest.raises(Unsupported, match="nobody said how to grade mine: bring a metric"):
+        workload.samples("evaluation", 1, 0)
 
 
 def test_only_floating_outputs_are_compared_where_there_are_any(tmp_path: Path) -> None:
@@ -127,8 +130,8 @@ def test_tolerances_widen_with_the_references_own_noise(tmp_path: Path) -> None:
     widened = user.UserModel(workload.folder).tolerance("fp32")
     assert widened.relative_error_max == pytest.approx(1e-3)
     assert widened.centred_cosine_min == pytest.approx(0.999)
-    with pytest.raises(Unsupported, match="no tolerance for int8"):
-        workload.tolerance("int8")
+    with pytest.raises(Unsupported, match="no tolerance for int3"):
+        workload.tolerance("int3")
 
 
 def test_inputs_can_be_given_and_say_the_dimensions(tmp_path: Path) -> None:
@@ -169,3 +172,29 @@ def test_a_fixed_batch_is_the_default_and_the_only_one(tmp_path: Path) -> None:
     for batch in ("1", "auto"):
         with pytest.raises(SelectionError, match=f"--batch {batch}: mine takes 4 samples at once and no other number"):
             expand(dataclasses.replace(chosen, batches=(batch,)))
+
+
+def test_what_techniques_make_of_it_follows_its_dimensions_and_what_calibrates(tmp_path: Path) -> None:
+    path = models.saved(models.tokens(), tmp_path)
+    made = []
+    for size in (8, 16):
+        model = recipes.parse("prune-unstructured-50").of(prepared(path, dims={"seq": size, "batch": 1})).model()
+        made.append(onnx.load(model.form("onnx"), load_external_data=False).graph.input[0].type.tensor_type.shape)
+        shutil.rmtree(tmp_path / f"{path.stem}.prepared")
+    assert [shape.dim[1].dim_value for shape in made] == [8, 16]
+
+    image = models.saved(models.cnn(), tmp_path)
+    ranges = set()
+    for largest in (1, 9):
+        samples = given(tmp_path, image=np.full((2, 3, 16, 16), largest, np.float32))
+        workload = recipes.parse("int8-static").of(prepared(image, calibration=samples))
+        ranges.add(workload.model().form("onnx_qdq_symmetric").read_bytes())
+        shutil.rmtree(tmp_path / f"{image.stem}.prepared")
+    assert len(ranges) == 2
+
+
+def test_right_answers_of_a_pruned_graph_are_asked_for_at_the_batch_that_it_was_written_for(tmp_path: Path) -> None:
+    workload = prepared(models.saved(models.cnn(batch=4), tmp_path))
+    right, pruned = workload.golden(), recipes.parse("prune-unstructured-50").of(workload).golden()
+    assert pruned.outputs["logits"].shape == right.outputs["logits"].shape
+    assert not np.allclose(pruned.outputs["logits"], right.outputs["logits"])

@@ -11,7 +11,7 @@ import pytest
 
 from bench import usermodel
 from bench.selection import SelectionError
-from bench.usermodel import reference
+from bench.usermodel import Brought, reference
 from tests.unit import user_models as models
 from tests.unit.user_models import given, prepared
 from workloads.onnxfile import ModelFileError
@@ -217,24 +217,29 @@ def test_inputs_outside_a_graphs_range_are_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sources", "dims", "inputs", "reference", "message"),
+    ("sources", "dims", "brought", "message"),
     [
-        ((), {"seq": "16"}, "", "", "--dim is for a model of your own: name it too, --model FILE.onnx"),
-        ((), {}, "x.npz", "", "--inputs is for a model of your own"),
-        (("a.onnx", "b.onnx"), {}, "x.npz", "", "--inputs and --reference are for one model"),
-        (("a.onnx",), {}, "", "x.npz", "--reference has the outputs for inputs that you give too"),
-        (("a.onnx",), {}, "x.npz", "", "--inputs x.npz: there is no such file"),
-        (("a.onnx",), {"seq": "0"}, "", "", "--dim seq=0: a size is a whole number, at least 1"),
-        (("a.onnx",), {"seq": "1.5"}, "", "", "--dim seq=1.5: a size is"),
-        (("a.onnx",), {"seq": "\u0663"}, "", "", "--dim seq=\u0663: a size is"),
-        (("x/a.onnx", "y/a.onnx"), {}, "", "", "two models are called a: rename one of the files"),
+        ((), {"seq": "16"}, {}, "--dim is for a model of your own: name it too, --model FILE.onnx"),
+        ((), {}, {"inputs": "x.npz"}, "--inputs is for a model of your own"),
+        ((), {}, {"metric": "m:f"}, "--eval is for a model of your own"),
+        (("a.onnx", "b.onnx"), {}, {"inputs": "x.npz"}, "--inputs is for one model"),
+        (("a.onnx", "b.onnx"), {}, {"metric": "m:f"}, "--eval is for one model"),
+        (("a.onnx",), {}, {"reference": "x.npz"}, "--reference has the outputs for inputs that you give too"),
+        (("a.onnx",), {}, {"inputs": "x.npz"}, "--inputs x.npz: there is no such file"),
+        (("a.onnx",), {}, {"calibration": "x.npz"}, "--calibration x.npz: there is no such file"),
+        (("a.onnx",), {}, {"metric": "nothing"}, "--eval nothing: write --eval MODULE:FUNCTION"),
+        (("a.onnx",), {}, {"metric": "x.py:f"}, "--eval x.py:f: there is no file x.py"),
+        (("a.onnx",), {"seq": "0"}, {}, "--dim seq=0: a size is a whole number, at least 1"),
+        (("a.onnx",), {"seq": "1.5"}, {}, "--dim seq=1.5: a size is"),
+        (("a.onnx",), {"seq": "\u0663"}, {}, "--dim seq=\u0663: a size is"),
+        (("x/a.onnx", "y/a.onnx"), {}, {}, "two models are called a: rename one of the files"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_told(
-    tmp_path: Path, sources: tuple[str, ...], dims: dict[str, str], inputs: str, reference: str, message: str
+    tmp_path: Path, sources: tuple[str, ...], dims: dict[str, str], brought: dict[str, str], message: str
 ) -> None:
     with pytest.raises(SelectionError) as caught:
-        usermodel.asked(sources, dims, inputs, reference, taken=(), here=tmp_path)
+        usermodel.asked(sources, dims, Brought(**brought), taken=(), here=tmp_path)
     assert message in str(caught.value)
 
 
@@ -251,6 +256,6 @@ def test_a_mistake_on_the_command_line_is_told(
     ],
 )
 def test_a_model_is_called_like_its_file_unless_a_workload_is(tmp_path: Path, source: str, name: str) -> None:
-    (one,) = usermodel.asked([source], {}, "", "", taken=("kws",), here=tmp_path)
+    (one,) = usermodel.asked([source], {}, Brought(), taken=("kws",), here=tmp_path)
     assert one.name == name
     assert one.source == (source if source.startswith("hf:") else str(tmp_path / source))

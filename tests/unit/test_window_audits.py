@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.contract import Session
+from backends.contract import Executed, Session
 from bench import audit, intervals, queries
 from bench.audit import caching, stages
 from tests.fakes.fake_workloads import FakeGraded, FakeMemory, FakeProject, project
@@ -48,6 +48,9 @@ class Programmed(Session):
 
     def device_ns(self):
         return self.of_device_ns
+
+    def executed(self, values):
+        return Executed("programmed", {"fp32": 2}, {"product": 2})
 
 
 def by_bytes(values):
@@ -203,6 +206,8 @@ def after(session, count=100, budget_s=1.0):
 def test_an_honest_window_has_all_evidence():
     found = after(Programmed(project))
     assert found["missing"] == {}
+    assert found["kernels"]["kernels"] == {"fp32": 2}
+    assert found["kernels"]["missing"] == {"time_share": "the profile has no times"}
     assert found["timed_outputs"]["identity_hits"] == found["timed_outputs"]["n"] >= 3
     assert found["same_input"]["ratio"] == 1.0
     assert found["stages"]["queries"] > caching.TRIALS
@@ -222,5 +227,6 @@ def test_a_session_that_fails_after_the_window_does_not_lose_it():
 
     found = after(Failing(project))
     assert found["timed_outputs"]["identity_hits"] == found["timed_outputs"]["n"]
-    assert found["same_input"] is found["stages"] is None
-    assert found["missing"] == dict.fromkeys(("same_input", "stages"), "RuntimeError after the window: device lost")
+    assert found["same_input"] is found["stages"] is found["kernels"] is None
+    lost = ("same_input", "stages", "kernels")
+    assert found["missing"] == dict.fromkeys(lost, "RuntimeError after the window: device lost")

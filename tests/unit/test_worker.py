@@ -14,6 +14,7 @@ from array import array
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -233,7 +234,14 @@ def test_a_users_model_stands_for_the_workload(job, monkeypatch):
 
 def test_quality_is_graded_on_all_there_is_through_the_batch_that_is_timed(job):
     result = answer(replace(job, workload="fake-graded", batch="32"))
-    assert result["evidence"]["quality"] == {"value": 0.75, "n": 400, "standard_error": pytest.approx(0.0217, abs=1e-4)}
+    assert result["evidence"]["quality"] == {
+        "value": 0.75,
+        "n": 400,
+        "standard_error": pytest.approx(0.0217, abs=1e-4),
+        "scores_file": Path(job.samples_path).with_suffix(".scores.f64").name,
+        "examples_sha256": ANY,
+        "missing": {},
+    }
     assert result["window"]["query_samples"] == result["batch_chosen"] == 32
 
 
@@ -323,7 +331,7 @@ def test_noise_on_stdout_and_stderr_disturbs_nobody(job):
         ({"engine": "fake-unsupported"}, "no kernel for tanh"),
         ({"precision": "int4"}, "fake-project has no tolerance for int4: tried are fp32"),
         ({"options": {"threads": "1"}}, "fake-exact has no option threads"),
-        ({"technique": "prune"}, "technique prune is not known"),
+        ({"technique": "fuse-off"}, "fake-exact has no setting for fusion=off"),
     ],
 )
 def test_unsupported_is_an_answer(job, change, reason):

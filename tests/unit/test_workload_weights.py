@@ -57,7 +57,7 @@ def seeded(graphs: Path) -> Manifest:
 @pytest.fixture
 def trained(graphs: Path) -> Manifest:
     arrays = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(2, np.float32)}
-    path = weights.save_trained("tiny", arrays, graphs)
+    path = weights.save_trained("tiny.weights.bin", arrays, graphs)
     tensors = weights.layout({name: array.shape for name, array in arrays.items()})
     return manifest_of(tensors, path.read_bytes(), path.name)
 

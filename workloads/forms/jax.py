@@ -23,7 +23,8 @@ class JaxForm:
     """`call(params, *inputs)` can be jitted; sizes that are free follow from the arguments' shapes when it is traced.
 
     fp32 means fp32: matrix products and convolutions are of jax' precision "highest". In bf16 weights, arguments and
-    all that they meet are bf16. Integers of 64 bits are of 32 inside.
+    all that they meet are bf16. Integers of 64 bits are of 32 inside. Of a graph that is quantised, products are in
+    int8, whatever the precision of what is left.
     """
 
     graph: Graph
@@ -47,13 +48,18 @@ class JaxForm:
         """The weights in its precision; in fp32 they are mapped from their file."""
         if self.precision == "fp32":
             return self.graph.params
-        return {name: array.astype(self.dtype) for name, array in self.graph.params.items()}
+        return {
+            n: array.astype(self.dtype) if array.dtype == "float32" else array for n, array in self.graph.params.items()
+        }
 
     @property
     def weight_bytes(self) -> int:
-        """Of all floats that are stored, small constants included."""
+        """Of all weights that are stored, small constants included: floats in its precision, bytes as they are."""
         stored = (*self.graph.params.values(), *self.graph.constants.values())
-        return int(sum(array.size for array in stored if array.dtype == "float32")) * int(self.dtype.itemsize)
+        sizes = {
+            kind: sum(array.size for array in stored if array.dtype == kind) for kind in ("float32", "int8", "uint8")
+        }
+        return int(sizes["float32"]) * int(self.dtype.itemsize) + sizes["int8"] + sizes["uint8"]
 
     def argument_dtype(self, spec: TensorSpec) -> Any:
         """What an input, or an output, of this specification is inside."""

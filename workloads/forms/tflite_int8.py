@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workloads.contract import Model, Unsupported
-from workloads.forms._cache import cached, digest_of
+from workloads.forms._cache import cached, calibration, digest_of
+from workloads.forms._calibration import check
 from workloads.forms._packages import installed
 from workloads.forms._tflite.bias import corrected
 from workloads.forms._tflite.file import SIGNATURE
@@ -45,11 +46,13 @@ def build(model: Model) -> Path:
     if model.calibration is None:
         raise Unsupported(f"{model.name} cannot be quantised: nobody gave samples to calibrate with")
     inputs = _calibrating(model.calibration)
+    check(model, inputs)
 
     def make(part: Path) -> None:
         part.write_bytes(quantised(model.name, fp32, inputs))
 
-    return cached(model, "tflite_int8", (VERSION, sha256_of(fp32), digest_of(inputs), *tools), "int8.tflite", make)
+    key = (VERSION, sha256_of(fp32), digest_of(inputs), *tools)
+    return cached(model, "tflite_int8", key, "int8.tflite", make, calibration(inputs))
 
 
 def _calibrating(calibration: Callable[[int], Samples]) -> Arrays:

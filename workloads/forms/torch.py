@@ -1,12 +1,17 @@
-"""The network as a torch module in eval mode, with the manifest's weights."""
+"""The network as a torch module in eval mode, its weights the manifest's, or those of a graph that a technique made."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Container
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from workloads import weights
 from workloads.contract import Model, Unsupported
+from workloads.forms._packages import installed
+
+if TYPE_CHECKING:
+    from workloads.contract import Arrays
 
 
 class Recipe:
@@ -30,16 +35,31 @@ def build(model: Model) -> Any:
     import torch
 
     if model.net is None:
-        raise Unsupported(f"{model.name} comes as an ONNX file, which torch cannot run")
-    manifest = weights.Manifest.read(model.origin)
-    if manifest.large:
+        raise Unsupported(_no_module(model))
+    manifest = None if model.origin.endswith(".onnx") else weights.Manifest.read(model.origin)
+    if manifest and manifest.large:
         return Recipe(model.net, manifest)
     with _uninitialised():
         net = model.net()
-    arrays = weights.load(manifest)
+    arrays = weights.load(manifest) if manifest else _of_graph(Path(model.origin), net.state_dict())
     missing, unexpected = net.load_state_dict({n: torch.from_numpy(a) for n, a in arrays.items()}, strict=False)
     _refuse_unknown(net, missing, unexpected)
     return net.eval().requires_grad_(False)
+
+
+def _no_module(model: Model) -> str:
+    if model.made:
+        return f"{'+'.join(model.recipe)} makes a graph, which torch cannot run: use int8-dynamic or int8-weights"
+    return f"{model.name} comes as an ONNX file, which torch cannot run: use an engine that reads ONNX"
+
+
+def _of_graph(path: Path, names: Container[str]) -> Arrays:
+    """Weights by name, as our graphs have them from the module, without the constants that only a graph has."""
+    installed("torch", "techniques", "onnx")
+    import onnx
+
+    stored = onnx.load(path).graph.initializer
+    return {one.name: onnx.numpy_helper.to_array(one).copy() for one in stored if one.name in names}
 
 
 def _uninitialised() -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workloads.contract import Bound, Card
+from workloads.contract import Bound, Card, Tolerance
 from workloads.seeded import Seeded
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ CLS, FIRST_WORD, VOCABULARY = 101, 999, 30522
 
 
 class BertBase(Seeded):
+    subject = True
     card = Card(
         name="bert-base",
         task="text encoding",
@@ -30,6 +31,9 @@ class BertBase(Seeded):
         source="Devlin et al. 2018, https://arxiv.org/abs/1810.04805",
     )
     outputs = ("pooled",)
+    tolerances = {**Seeded.tolerances, "int8": Tolerance(0.85), "int4": Tolerance(0.3)}
+    """Measured with the int8 techniques in onnxruntime 1.31 and openvino 2026.4: 0.917 or more, while answers to other
+    inputs come as near as 0.25. In int4: 0.385 in either engine, as twelve layers of random weights blur."""
 
     def net(self) -> Any:
         from workloads.nets import bert

@@ -94,13 +94,17 @@ SEVEN = "architecture of Mistral 7B: Jiang et al. 2023, https://arxiv.org/abs/23
 class LlamaPrefill(_Prefill):
     card = _prefill_card("", 23_639_097_344, 106_972_160, 2_130_944, SMALL)
     size = llama.LLAMA_100M
+    tolerances = {**Seeded.tolerances, "int8": Tolerance(0.99)}
+    """Measured with int8-static in onnxruntime 1.31 and openvino 2026.4: 0.998; answers to other inputs come no nearer
+    than 0.0."""
 
 
 class LlamaDecode(_Decode):
     card = _decode_card("", 201_326_592, 106_972_160, 4_227_096, SMALL)
     size = llama.LLAMA_100M
-    tolerances = {**Seeded.tolerances, "bf16": Tolerance(0.995)}
-    """Measured in bf16: 0.9999. An engine that forgets to feed the cache or the position back reaches 0.986."""
+    tolerances = {**Seeded.tolerances, "bf16": Tolerance(0.995), "int8": Tolerance(0.99)}
+    """Measured in bf16: 0.9999; with int8-static in onnxruntime 1.31 and openvino 2026.4: 0.9989. An engine that
+    forgets to feed the cache or the position back reaches 0.986."""
 
 
 class _LargePrefill(_Prefill):

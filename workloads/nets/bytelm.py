@@ -18,17 +18,22 @@ _KERNEL = 4
 
 @dataclass(frozen=True)
 class Size:
-    """`dropout` acts in training only: the text is short, and the larger networks would learn it by heart."""
+    """A layer has `heads` of `head` numbers each, and `hidden` feed-forward units; pruning takes some of both.
+
+    `dropout` acts in training only: the text is short, and the larger networks would learn it by heart.
+    """
 
     width: int
     layers: int
     heads: int
+    head: int
+    hidden: int
     dropout: float
 
 
-SMALL = Size(width=32, layers=2, heads=2, dropout=0.0)
-MEDIUM = Size(width=64, layers=3, heads=4, dropout=0.1)
-LARGE = Size(width=128, layers=3, heads=4, dropout=0.2)
+SMALL = Size(width=32, layers=2, heads=2, head=16, hidden=128, dropout=0.0)
+MEDIUM = Size(width=64, layers=3, heads=4, head=16, hidden=256, dropout=0.1)
+LARGE = Size(width=128, layers=3, heads=4, head=32, hidden=512, dropout=0.2)
 
 
 def build(size: Size) -> Any:
@@ -39,19 +44,20 @@ def build(size: Size) -> Any:
     from torch import nn
     from torch.nn import functional
 
-    width, head = size.width, size.width // size.heads
+    width, attended_width = size.width, size.heads * size.head
 
     def per_head(x: Any) -> Any:
-        return x.unflatten(2, (size.heads, head)).transpose(1, 2)
+        return x.unflatten(2, (size.heads, size.head)).transpose(1, 2)
 
     class Block(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.norm_attention = nn.LayerNorm(width)
-            self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+            self.query, self.key, self.value = (nn.Linear(width, attended_width) for _ in range(3))
+            self.out = nn.Linear(attended_width, width)
             self.norm = nn.LayerNorm(width)
-            self.up = nn.Linear(width, 4 * width)
-            self.down = nn.Linear(4 * width, width)
+            self.up = nn.Linear(width, size.hidden)
+            self.down = nn.Linear(size.hidden, width)
             self.drop = nn.Dropout(size.dropout)
 
         def forward(self, x: Any) -> Any:

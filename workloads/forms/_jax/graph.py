@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workloads.contract import Unsupported
-from workloads.forms._jax import elementwise, indexing, layers, reductions, shaping  # noqa: F401 - fill the table
+from workloads.forms._jax import elementwise, indexing, layers, quantised, reductions, shaping  # noqa: F401 - fill the table
 from workloads.forms._jax.operators import OPERATORS, Operator, place
 from workloads.forms._source import DOMAINS, check_opset
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from workloads.contract import Array
 
 PARAMETER_MIN = 257
-"""Elements from which on floats are an argument of the function and no constant in it: every argument of a call costs
+"""Elements from which on weights are an argument of the function and no constant in it: every argument of a call costs
 time (130 µs for 300 of them, jax 0.10.2 on a CPU), and large constants in a program cost memory twice."""
 TYPES = ("bool", "float32", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32")
 
@@ -38,7 +38,7 @@ class Node:
         """Reads its inputs from `values` by name and adds its outputs."""
         arguments = [values[name] if name else None for name in self.inputs]
         try:
-            found = self.operator.apply(jax, real, arguments, len(self.outputs), self.attributes)
+            found = quantised.evaluate(jax, real, self.operator, arguments, len(self.outputs), self.attributes)
         except Unsupported as why:
             raise Unsupported(f"operator {self.operator.name} ({self.name}): {why}") from why
         values.update(zip(self.outputs, found if isinstance(found, tuple) else (found,)))
@@ -46,7 +46,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """`params` are the large float weights by name, `constants` all else that is stored; nodes are in order."""
+    """`params` are the large weights by name, floats or bytes, `constants` all else that is stored; nodes in order."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -59,7 +59,8 @@ class Graph:
         values: dict[str, Any] = {**self.constants, **params, **dict(zip(self.inputs, inputs))}
         for node in self.nodes:
             node.evaluate(jax, real, values)
-        return tuple(place(jax, real, values[name]) for name in self.outputs)
+        found = quantised.plain(jax, real, [values[name] for name in self.outputs])
+        return tuple(place(jax, real, value) for value in found)
 
 
 def read(path: Path) -> Graph:
@@ -73,7 +74,7 @@ def read(path: Path) -> Graph:
         raise Unsupported(f"tensor {graph.sparse_initializer[0].values.name} is sparse")
     stored = {tensor.name: reader.tensor(tensor) for tensor in graph.initializer}
     stored.update({node.output[0]: reader.constant(node) for node in graph.node if _is_constant(node)})
-    params = {name: array for name, array in stored.items() if array.size >= PARAMETER_MIN and array.dtype == "float32"}
+    params = {name: array for name, array in stored.items() if _is_parameter(array)}
     return Graph(
         tuple(value.name for value in graph.input if value.name not in stored),
         tuple(value.name for value in graph.output),
@@ -147,6 +148,12 @@ class _Reader:
         if location not in self._files:
             self._files[location] = np.memmap(self._folder / path, np.uint8, mode="r")
         return self._files[location]
+
+
+def _is_parameter(array: Array) -> bool:
+    """Zero points, which are bytes too, are of one dimension."""
+    weights = array.dtype == "float32" or (array.dtype.name in quantised.BYTES and array.ndim > 1)
+    return bool(weights and array.size >= PARAMETER_MIN)
 
 
 def _is_constant(node: Any) -> bool:

@@ -51,17 +51,17 @@ def _conv(
     strides: Any = None,
 ) -> Any:
     space = w.ndim - 2
-    window = _Window(w.shape[2:], strides, dilations, pads, auto_pad)
+    window = Window(w.shape[2:], strides, dilations, pads, auto_pad)
     result = m.jax.lax.conv_general_dilated(
         x,
         w,
         window.strides,
         window.padding(x.shape[2:]),
         rhs_dilation=window.dilations,
-        dimension_numbers=_layout(space),
+        dimension_numbers=layout(space),
         feature_group_count=group,
     )
-    return result if b is None else result + _channels(b, space)
+    return result if b is None else result + channels(b, space)
 
 
 @operator("ConvTranspose")
@@ -83,7 +83,7 @@ def _conv_transpose(
     """The gradient of a convolution: a convolution of the spread input with the turned kernel."""
     require(auto_pad=(auto_pad, "NOTSET"), output_shape=(output_shape, None))
     space = w.ndim - 2
-    window = _Window(w.shape[2:], strides, dilations, pads, auto_pad)
+    window = Window(w.shape[2:], strides, dilations, pads, auto_pad)
     more = whole(output_padding or (0,) * space)
     reach = [size - 1 for size in window.extents]
     padding = [(r - a, r - b + o) for r, (a, b), o in zip(reach, window.padding(x.shape[2:]), more)]
@@ -96,10 +96,10 @@ def _conv_transpose(
         padding,
         lhs_dilation=window.strides,
         rhs_dilation=window.dilations,
-        dimension_numbers=_layout(space),
+        dimension_numbers=layout(space),
         feature_group_count=group,
     )
-    return result if b is None else result + _channels(b, space)
+    return result if b is None else result + channels(b, space)
 
 
 @operator("MaxPool")
@@ -118,7 +118,7 @@ def _max_pool(
     """`storage_order` is about the indices of the largest, an output that is refused."""
     require(ceil_mode=(ceil_mode, 0))
     least = -math.inf if np.issubdtype(x.dtype, np.inexact) or x.dtype.name == "bfloat16" else np.iinfo(x.dtype).min
-    window = _Window(kernel_shape, strides, dilations, pads, auto_pad)
+    window = Window(kernel_shape, strides, dilations, pads, auto_pad)
     return window.reduce(m, x, np.asarray(least, x.dtype)[()], m.jax.lax.max)
 
 
@@ -136,7 +136,7 @@ def _average_pool(
     strides: Any = None,
 ) -> Any:
     require(ceil_mode=(ceil_mode, 0))
-    window = _Window(kernel_shape, strides, dilations, pads, auto_pad)
+    window = Window(kernel_shape, strides, dilations, pads, auto_pad)
     zero = np.asarray(0, x.dtype)[()]
     total = window.reduce(m, x, zero, m.jax.lax.add)
     if count_include_pad or not any(map(sum, window.padding(x.shape[2:]))):
@@ -171,13 +171,13 @@ def _batch_normalization(
     require(training_mode=(training_mode, 0))
     space = x.ndim - 2
     factor = scale * m.jax.lax.rsqrt(var.astype(np.float32) + epsilon).astype(x.dtype)
-    return (x - _channels(mean, space)) * _channels(factor, space) + _channels(b, space)
+    return (x - channels(mean, space)) * channels(factor, space) + channels(b, space)
 
 
 @operator("InstanceNormalization")
 def _instance_normalization(m: Maths, x: Any, scale: Any, b: Any, *, epsilon: float = 1e-5) -> Any:
     space = x.ndim - 2
-    return _normal(m, x, tuple(range(2, x.ndim)), epsilon) * _channels(scale, space) + _channels(b, space)
+    return _normal(m, x, tuple(range(2, x.ndim)), epsilon) * channels(scale, space) + channels(b, space)
 
 
 @operator("LayerNormalization")
@@ -208,19 +208,19 @@ def _normal(m: Maths, x: Any, axes: tuple[int, ...], epsilon: float) -> Any:
     return (centred * m.jax.lax.rsqrt(variance + epsilon)).astype(x.dtype)
 
 
-def _channels(vector: Any, space: int) -> Any:
+def channels(vector: Any, space: int) -> Any:
     """One value a channel, to be broadcast over samples and space."""
     return vector.reshape(-1, *(1,) * space)
 
 
-def _layout(space: int) -> tuple[str, str, str]:
+def layout(space: int) -> tuple[str, str, str]:
     if space > len(SPACE):
         raise Unsupported(f"{space} axes of space are more than 3")
     axes = SPACE[len(SPACE) - space :]
     return f"NC{axes}", f"OI{axes}", f"NC{axes}"
 
 
-class _Window:
+class Window:
     """What slides over space: sizes in elements, one for each axis."""
 
     def __init__(self, kernel: Sequence[int], strides: Any, dilations: Any, pads: Any, auto_pad: str) -> None:

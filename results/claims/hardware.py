@@ -15,9 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, log
-from typing import Any, Literal
+from typing import Any
 
 from results import catalog
+from results.claims.answer import Answer, Source, Verdict
 from results.join import Table
 from results.metrics import NOT_MEASURED
 from results.names import COMPILE, scenario_name
@@ -26,8 +27,6 @@ from results.published import Published
 from results.published.ratios import Figure, latency, over_processor, rate
 from results.stats import geometric_mean
 
-Verdict = Literal["holds", "exceeds", "falls short", "reversed", "undecided"]
-Source = Literal["measured", "published", "given", "none"]
 Row = Mapping[str, Any]
 
 QUESTIONS = {
@@ -91,17 +90,6 @@ KINDS = (
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One cell: what was claimed, what was found ("" with the reason), where that comes from, and the verdict."""
-
-    claimed: str
-    found: str
-    provenance: Source
-    verdict: Verdict
-    reason: str
-
-
-@dataclass(frozen=True)
 class Claim:
     """One kind of hardware. `absence` says why nothing was measured, "" where something was."""
 
@@ -111,7 +99,7 @@ class Claim:
     answers: Mapping[str, Answer]
 
 
-def hardware(table: Table) -> list[Claim]:
+def claims(table: Table) -> list[Claim]:
     """The hardware table, a row for each of KINDS whether it was measured or not."""
     rows: list[Row] = [{str(name): value for name, value in row.items()} for row in table.rows.to_dict("records")]
     usable = [row for row in rows if _usable(row)]
@@ -161,7 +149,7 @@ def _claim(kind: Kind, by_kind: Mapping[str, list[Row]], rows: Sequence[Row], pu
 
 def _usable(row: Row) -> bool:
     measured = row["status"] == "ok" and row["provenance"] == "measured" and row["rules"] == "accelmark"
-    return bool(measured and row["verdict"] != "invalid" and row["role"] == "model")
+    return bool(measured and row["mode"] == "infer" and row["verdict"] != "invalid" and row["role"] == "model")
 
 
 def _belongs(kind: Kind, row: Row) -> bool:
@@ -170,7 +158,8 @@ def _belongs(kind: Kind, row: Row) -> bool:
 
 def _absence(kind: Kind, rows: Sequence[Row]) -> str:
     """Why no row of this kind can be used: the reason that a run gave, or that there was no run."""
-    near = [row for row in rows if row["backend"] in kind.backends and row["provenance"] not in NOT_MEASURED]
+    answers = [row for row in rows if row["backend"] in kind.backends and row["mode"] == "infer"]
+    near = [row for row in answers if row["provenance"] not in NOT_MEASURED]
     if any(row["status"] == "ok" and _belongs(kind, row) for row in near):
         return "measured, but with no valid result: see its rows"
     words = {row["provenance"] for row in rows if row["provenance"] in NOT_MEASURED and _belongs(kind, row)}

@@ -1,0 +1,1 @@
+"""Parts that train, with known answers: `--parts=tests.fakes,tests.fakes.trainers`."""
