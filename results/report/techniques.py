@@ -11,7 +11,7 @@ from markupsafe import Markup
 from results.claims import techniques as judged
 from results.claims.techniques import Device
 from results.claims.trials import BEATEN, Trial
-from results.claims.verdicts import CLAIMS, answers
+from results.claims.verdicts import CLAIMS, FUSION, answers
 from results.claims.wording import effort, loss, percent, times
 from results.names import scenario_name
 from results.numbers import binary
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 FACETS_MAX = 8
 COLUMNS = ("Size", "Speed-up", "Quality", "Complexity")
-OTHERS = "others"
+DRAWN = tuple(claim for claim in CLAIMS if claim is not FUSION)
+"""In the order of their colours. Fusion is on another scale, and in no picture."""
 
 
 @dataclass(frozen=True)
@@ -219,14 +220,14 @@ def _ranked(trial: Trial) -> bool:
 def _series(trial: Trial) -> int:
     """By claim, in the order of the table; the last for what no claim is about."""
     claimed = answers(trial.technique)
-    return CLAIMS.index(claimed) if claimed else len(CLAIMS)
+    return DRAWN.index(claimed) if claimed in DRAWN else len(DRAWN)
 
 
 def _key(devices: Sequence[Device]) -> Markup:
     """The colours of what is drawn."""
     every = [one for device in devices for one in device.trials]
     drawn = sorted({_series(one) for one in every if one.change and not one.is_fusion and _ranked(one)})
-    names = [*(claim.name for claim in CLAIMS), "other or together"]
+    names = [*(claim.name for claim in DRAWN), "other or together"]
     item = Markup('<li><span class="swatch" style="background:var(--{})"></span>{}</li>')
     colours = [item.format(f"s{i}", names[i]) for i in drawn]
     return Markup('<ul class="key">{}{}</ul>').format(

@@ -7,10 +7,10 @@ import pytest
 
 from results import join
 from results.join import Table
-from results.report import page
+from results.report import page, palette
 from results.report.lines import lines
 from results.report.svg import Mark
-from results.report.techniques import Shown, techniques
+from results.report.techniques import DRAWN, Shown, techniques
 from results.report.tradeoff import Tried, tradeoff, tradeoff_front
 from results.store import Run
 from tests.fakes import techniques as fake
@@ -120,3 +120,7 @@ def test_the_size_is_the_area() -> None:
     svg = str(tradeoff([point(2, 0.1, size=0.25), point(3, 0.2, size=1.0)], "sizes", "p"))
     widths = sorted({float(radius) for radius in re.findall(r'<path d="M0 ([\d.]+)C', svg)})
     assert widths == [4.2, 8.5]
+
+
+def test_every_kind_of_technique_has_a_colour_of_its_own() -> None:
+    assert len(DRAWN) + 1 == palette.SERIES
