@@ -186,7 +186,8 @@ def test_what_techniques_make_of_it_follows_its_dimensions_and_what_calibrates(t
     image = models.saved(models.cnn(), tmp_path)
     ranges = set()
     for largest in (1, 9):
-        samples = given(tmp_path, image=np.full((2, 3, 16, 16), largest, np.float32))
+        noise = np.random.default_rng(0).uniform(-largest, largest, (12, 3, 16, 16))
+        samples = given(tmp_path, image=noise.astype(np.float32))
         workload = recipes.parse("int8-static").of(prepared(image, calibration=samples))
         ranges.add(workload.model().form("onnx_qdq_symmetric").read_bytes())
         shutil.rmtree(tmp_path / f"{image.stem}.prepared")

@@ -6,6 +6,7 @@ out. Tables that are looked up, biases and normalisation are left alone.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     Change = Callable[[str, Array], Array]
 
-VERSION = 2
+VERSION = 3
 """Goes up with every change of what is written, as files are kept between runs."""
 GROUP, KEPT = 4, 2
 MULTIPLIED = {"Conv": 1, "Gemm": 1, "MatMul": 1}
@@ -70,31 +71,49 @@ def rewritten(model: Model, how: str, change: Change) -> Path:
 
 
 def _write(source: Path, part: Path, change: Change) -> dict[str, object]:
-    """Write the changed graph to `part`, its weights beside; how many there are, and the share of them that is zero."""
+    """Write the changed graph to `part`, its weights beside; how many there are, and the share of them that is zero.
+
+    Weights are changed where they lie in a copy of their file, so that all files stay as large as they were.
+    """
     import numpy as np
     import onnx
 
-    from workloads.forms._cast import INLINE_BYTES, Weights
     from workloads.forms._matrices import statistics
-    from workloads.weights import FILE_NAME
 
     proto = onnx.load(source, load_external_data=False)
     laid = dict(_multiplied(proto.graph))
     if not laid:
         raise Unsupported(f"{source.stem} has no weight that is multiplied: there is nothing to change")
+    _copy_weights(onnx, proto.graph, source.parent, part.parent)
     parameters, zeros, kept = 0, 0, statistics(proto.graph)
-    with part.with_name(FILE_NAME).open("wb") as file:
-        beside = Weights(file)
-        for tensor in proto.graph.initializer:
-            array = onnx.numpy_helper.to_array(tensor, base_dir=str(source.parent))
-            if tensor.name in laid:
-                array = _changed(tensor.name, array, laid[tensor.name], change)
-            if array.dtype.kind == "f" and array.ndim and tensor.name not in kept:
-                parameters, zeros = parameters + array.size, zeros + array.size - int(np.count_nonzero(array))
-            outside = tensor.data_location == onnx.TensorProto.EXTERNAL or array.nbytes >= INLINE_BYTES
-            tensor.CopyFrom(_stored(onnx, tensor.name, array, beside if outside else None))
+    for tensor in proto.graph.initializer:
+        array = onnx.numpy_helper.to_array(tensor, base_dir=str(source.parent))
+        if tensor.name in laid:
+            array = _changed(tensor.name, array, laid[tensor.name], change)
+            _put(onnx, tensor, array, part.parent)
+        if array.dtype.kind == "f" and array.ndim and tensor.name not in kept:
+            parameters, zeros = parameters + array.size, zeros + array.size - int(np.count_nonzero(array))
     part.write_bytes(proto.SerializeToString(deterministic=True))
     return {"parameters": parameters, "zero_share": zeros / parameters}
+
+
+def _copy_weights(onnx: Any, graph: Any, source: Path, to: Path) -> None:
+    """The files that hold the graph's weights, each once."""
+    outside = (one for one in graph.initializer if one.data_location == onnx.TensorProto.EXTERNAL)
+    for location in {onnx.external_data_helper.ExternalDataInfo(one).location for one in outside}:
+        (to / location).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / location, to / location)
+
+
+def _put(onnx: Any, tensor: Any, array: Array, folder: Path) -> None:
+    """The array as the tensor's values, in the graph or in its file in `folder`."""
+    if tensor.data_location != onnx.TensorProto.EXTERNAL:
+        tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
+        return
+    place = onnx.external_data_helper.ExternalDataInfo(tensor)
+    with (folder / place.location).open("r+b") as file:
+        file.seek(place.offset or 0)
+        file.write(array.tobytes())
 
 
 def _changed(name: str, array: Array, outputs_last: bool, change: Change) -> Array:
@@ -104,18 +123,6 @@ def _changed(name: str, array: Array, outputs_last: bool, change: Change) -> Arr
     turned = array.T if outputs_last else array
     changed = change(name, np.ascontiguousarray(turned)).astype(array.dtype, copy=False)
     return np.ascontiguousarray(changed.T if outputs_last else changed)
-
-
-def _stored(onnx: Any, name: str, array: Array, beside: Any) -> Any:
-    """The array as a TensorProto, its values in the weights file unless `beside` is None."""
-    tensor = onnx.numpy_helper.from_array(array, name)
-    if beside is None:
-        return tensor
-    tensor.ClearField("raw_data")
-    tensor.data_location = onnx.TensorProto.EXTERNAL
-    for key, value in beside.add(array).items():
-        tensor.external_data.add(key=key, value=value)
-    return tensor
 
 
 def _multiplied(graph: Any) -> Iterator[tuple[str, bool]]:
