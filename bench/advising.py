@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -50,12 +51,20 @@ def _print(advice: Advice, qualified: int) -> None:
     total = qualified + len(advice.rejected)
     title = f"{advice.workload}: {qualified} of {total} configurations qualify"
     cells = [_cells(place, one) for place, one in enumerate(advice.choices, 1)]
-    console.table(title, COLUMNS if cells else (), cells)
+    if cells:
+        console.table(title, COLUMNS, cells)
+    else:
+        print(title)
     if advice.rejected:
-        reasons = Counter(one.reason for one in advice.rejected)
-        examples = {one.reason: _named(one.row) for one in reversed(advice.rejected)}
-        rows = [(str(count), examples[reason], reason) for reason, count in reasons.most_common()]
+        kinds = Counter(_kind(one.reason) for one in advice.rejected)
+        examples = {_kind(one.reason): one for one in reversed(advice.rejected)}
+        rows = [(str(count), _named(examples[kind].row), examples[kind].reason) for kind, count in kinds.most_common()]
         console.table(f"{advice.workload}: rejected", ("how many", "as in", "why"), rows)
+
+
+def _kind(reason: str) -> str:
+    """Reasons that differ in a figure only are of one kind."""
+    return re.sub(r"\d[\d,.]*", "#", reason)
 
 
 def _cells(place: int, choice: Choice) -> tuple[str, ...]:

@@ -15,7 +15,19 @@ from tests.fakes import market
 from tests.fakes.records import write_root
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("doctor", "list", "report", "compare", "import", "lint", "selfcheck", "export", "verify", "support")
+COMMANDS = (
+    "doctor",
+    "list",
+    "report",
+    "compare",
+    "advise",
+    "import",
+    "lint",
+    "selfcheck",
+    "export",
+    "verify",
+    "support",
+)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -86,6 +98,18 @@ def test_help_imports_no_heavy_library() -> None:
         (("compare", "yesterday", "latest"), "latest and previous are names too"),
         (("compare", "", "latest"), "latest and previous are names too"),
         (("compare", str(Path(__file__).parent), "latest"), "latest and previous are names too"),
+        (
+            ("advise", "--quality", "good"),
+            "--quality good: write a value of the metric, as in 0.97, or a share of fp32",
+        ),
+        (("advise", "--bound", "soon"), "15@99"),
+        (("advise", "--max-watts", "few"), "--max-watts few: a number is needed"),
+        (("advise", "--top", "0"), "--top 0: at least 1"),
+        (
+            ("advise", "--workload", "digits-smal"),
+            "unknown workload among these results digits-smal (did you mean digits",
+        ),
+        (("advise", "--results", str(Path(__file__).parent)), "no network's answers were measured there"),
         (("lint", "--results", "/nowhere/at/all"), "/nowhere/at/all"),
         (("import", "/nowhere/at/all.csv"), "/nowhere/at/all.csv: No such file"),
         (("import", str(Path(__file__))), "no table of published results that is known; known are MLPerf"),
@@ -97,13 +121,25 @@ def test_help_imports_no_heavy_library() -> None:
 def test_a_mistake_is_one_line_and_exit_status_2(
     arguments: tuple[str, ...], cause: str, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if arguments[:1] in (("report",), ("compare",)) and "--results" not in arguments:
+    if arguments[:1] in (("report",), ("compare",), ("advise",)) and "--results" not in arguments:
         arguments = (*arguments, "--results", str(root))
     status, out, err = run(capsys, *arguments)
     assert (status, out) == (2, "")
     assert err.count("\n") == 1
     assert err.startswith("accelmark")
     assert cause in err
+
+
+def test_advice_names_the_cheapest_first_and_why_others_are_out(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("advise", "--results", str(root), "--price", "0.36", "--noisy", "--workload", "mobilenetv2")
+    status, out, err = run(capsys, *arguments, "--bound", "50ms")
+    assert (status, err) == (0, "")
+    assert out.startswith("mobilenetv2: 1 of 1 configurations qualify\n")
+    assert "quality not known" in out
+    status, out, _ = run(capsys, *arguments, "--quality", "97%")
+    assert status == 1
+    assert out.startswith("mobilenetv2: 0 of 1 configurations qualify\nmobilenetv2: rejected\n")
+    assert "quality not known: random weights" in out
 
 
 def test_every_kind_can_be_listed(capsys: pytest.CaptureFixture[str]) -> None:
