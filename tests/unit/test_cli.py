@@ -106,8 +106,8 @@ def test_help_imports_no_heavy_library() -> None:
         (("advise", "--max-watts", "few"), "--max-watts few: a number is needed"),
         (("advise", "--top", "0"), "--top 0: at least 1"),
         (
-            ("advise", "--workload", "digits-smal"),
-            "unknown workload among these results digits-smal (did you mean digits",
+            ("advise", "--workload", "resnet5"),
+            "unknown workload among these results resnet5 (did you mean resnet50",
         ),
         (("advise", "--results", str(Path(__file__).parent)), "no network's answers were measured there"),
         (("lint", "--results", "/nowhere/at/all"), "/nowhere/at/all"),
