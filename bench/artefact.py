@@ -56,7 +56,7 @@ def make(model: Model, form: str, packing: Packing | None) -> Artefact:
     def pack(to: Path) -> None:
         packing.pack(path, to)
 
-    content = hashlib.sha256("".join(weights.sha256_of(one) for one in files(path)).encode()).hexdigest()
+    content = hashlib.sha256("".join(weights.sha256_of(one) for one in belonging(path)).encode()).hexdigest()
     return Artefact(
         form, path, cached(model, packing.name, (packing.version, form, content), f"{path.name}.{packing.name}", pack)
     )
@@ -73,11 +73,6 @@ def unpacked(model: Model, artefact: Artefact, packing: Packing | None) -> Itera
         path = packing.unpack(artefact.packed, Path(folder))
         spent_ns = time.monotonic_ns() - begin_ns
         yield replace(model, given={**model.given, artefact.form: path}), spent_ns
-
-
-def files(path: Path) -> list[Path]:
-    """The file of a form and the weights that it refers to."""
-    return belonging(path)
 
 
 def evidence(model: Model, artefact: Artefact, session: Session, unpack_ns: int | None) -> dict[str, Any]:
@@ -115,7 +110,7 @@ def evidence(model: Model, artefact: Artefact, session: Session, unpack_ns: int 
 def _bytes(artefact: Artefact, session: Session) -> int | None:
     if session.weights_bytes is not None:
         return session.weights_bytes
-    return None if artefact.path is None else sum(one.stat().st_size for one in files(artefact.path))
+    return None if artefact.path is None else sum(one.stat().st_size for one in belonging(artefact.path))
 
 
 def _weights(model: Model) -> dict[str, Any]:

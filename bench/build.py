@@ -40,7 +40,7 @@ class Wanted(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Artefact:
+class Built:
     """What was wanted, by its number: how long it took, or in `problem` why there is none."""
 
     number: int
@@ -53,7 +53,7 @@ def prebuild(
     extra: Sequence[str] = (),
     python: str = sys.executable,
     timeout_s: float = TIMEOUT_S,
-) -> Iterator[tuple[Wanted, Artefact]]:
+) -> Iterator[tuple[Wanted, Built]]:
     """Make each distinct one, giving it as soon as it is made; `extra` are packages with parts.
 
     Never raises for an artefact that cannot be made: the item that needs it says so too, and is recorded.
@@ -68,11 +68,11 @@ def prebuild(
     os.close(writing)
     try:
         for line in _lines(reading, process, timeout_s):
-            artefact = Artefact(**json.loads(line))
-            yield left.pop(artefact.number), artefact
+            built = Built(**json.loads(line))
+            yield left.pop(built.number), built
         status = process.wait()
         for number, one in left.items():
-            yield one, Artefact(number, 0, f"the building process ended with status {status} and did not make it")
+            yield one, Built(number, 0, f"the building process ended with status {status} and did not make it")
     finally:
         process.kill()
         process.wait()
@@ -93,7 +93,7 @@ def _lines(reading: int, process: subprocess.Popen[bytes], timeout_s: float) -> 
             yield line
 
 
-def make(number: int, wanted: Wanted, extra: Sequence[str]) -> Artefact:
+def make(number: int, wanted: Wanted, extra: Sequence[str]) -> Built:
     """Make one artefact here, and the right answers of what techniques made another function of."""
     begin_ns = time.monotonic_ns()
     problem = ""
@@ -110,7 +110,7 @@ def make(number: int, wanted: Wanted, extra: Sequence[str]) -> Artefact:
         problem = str(answer)
     except Exception as error:  # noqa: BLE001 - a lowering is foreign code, and the others are still to be made
         problem = f"{type(error).__name__}: {error}"
-    return Artefact(number, time.monotonic_ns() - begin_ns, problem)
+    return Built(number, time.monotonic_ns() - begin_ns, problem)
 
 
 def main(argv: Sequence[str]) -> int:

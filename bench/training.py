@@ -14,7 +14,6 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from bench import measure, queries
-from bench.audit import kernels
 from bench.load import Measured
 from workloads.contract import Unsupported
 
@@ -63,17 +62,6 @@ def proof(session: Session, batch: Arrays) -> dict[str, Any]:
         return {"training": None, "missing": {"training": f"the loss was no finite number at step {bad + 1}"}}
     told = {"loss_before": losses[0], "loss_after": losses[-1], "steps": len(losses), **asdict(learned)}
     return {"training": told, "missing": {}}
-
-
-def executed(session: Session, batch: Arrays) -> dict[str, Any]:
-    """Evidence of what one more step executes, which is not timed: a window that was measured is not lost to it."""
-    try:
-        return {"kernels": kernels.of(session, batch), "missing": {}}
-    except Unsupported as answer:
-        why = str(answer)
-    except Exception as error:  # noqa: BLE001 - whatever an engine raises
-        why = f"{type(error).__name__} after the window: {str(error).partition(chr(10))[0][:500]}"
-    return {"kernels": None, "missing": {"kernels": why}}
 
 
 def drive(session: Session, given: Sequence[Arrays], effort: Effort) -> Driving:

@@ -161,15 +161,15 @@ def _measured(
         checked = checked or sut.check(session, batch)
         peak_memory = _peak_memory(unknown_peak)  # before a profile takes a second session
         budget_s = min(AUDIT_SHARE * job.effort.min_duration_s, AUDIT_MAX_S)
-        audited = audit.after(sut.workload, session, batch, witness, budget_s)
-        audited |= {"training": None, **_told_of(about, session, audited["missing"])}
-        audited["missing"]["training"] = NOT_TRAINED
+        audits = audit.after(sut.workload, session, batch, witness, budget_s)
+        audited = audit.asked({**audits, "artefact": partial(about, session)})
+        untrained = {"training": None, "missing": {"training": NOT_TRAINED}}
         yield _phase("finish")
         first = _first(session, first_run_ns or measured.first_run_ns, cold=tried is None)
         result = Result(
             window=_kept(sut, measured),
             phases=_merged(begin, page_cache, first, _steady(measured, cold)),
-            evidence=_merged(checked, audited, peak_memory),
+            evidence=_merged(checked, audited, untrained, peak_memory),
             settings={**_settings(session, tried), **_artifact(sut)},
             versions=_versions(sut.engine),
             batch_chosen=batch,
@@ -192,7 +192,7 @@ def _trained(sut: SystemUnderTest, begin: dict[str, Any], fresh: bool) -> Iterat
         first_run_ns, proved = training.first_step(session, batches[0]), training.proof(session, batches[0])
         measured = yield from _phases_of(training.drive(session, batches, sut.job.effort))
         yield _phase("audit")
-        ran = training.executed(session, batches[0])
+        ran = audit.asked({"kernels": partial(audit.kernels.of, session, batches[0])})
         yield _phase("finish")
         unasked = dict.fromkeys(training.NOT_ASKED, training.NOT_ANSWERED)
         placed = {"placement": asdict(session.facts.placement), "missing": unasked}
@@ -231,17 +231,6 @@ def _estimated(sut: SystemUnderTest, begin: dict[str, Any]) -> Iterator[dict[str
         estimate={name: getattr(estimate, name) for name in ESTIMATED} | {"missing": dict(estimate.missing)},
     )
     yield {"event": "result", **asdict(result)}
-
-
-def _told_of(
-    about: Callable[[Session], dict[str, Any]], session: Session, missing: dict[str, str]
-) -> dict[str, dict[str, Any] | None]:
-    """What is told of the artefact: files that have gone by now cost no window."""
-    try:
-        return {"artefact": about(session)}
-    except OSError as error:
-        missing["artefact"] = f"after the window: {error.filename or 'a file'}: {error.strerror}"
-        return {"artefact": None}
 
 
 def _phases_of(driving: Driving) -> Generator[dict[str, Any], None, Measured]:

@@ -198,10 +198,12 @@ class Model:
     def treated(self, technique: str, version: int = 1, **changes: Any) -> Model:
         """What a technique makes of this model: `changes`, under a digest of its own.
 
-        `version` goes up with every change of what the technique does, as files are kept between runs.
+        `version` goes up with every change of what the technique does, as files are kept between runs. Where anything
+        changes, forms that were given or made for the model before are none of the outcome's.
         """
         digest = hashlib.sha256(f"{self.digest} {technique} {version}".encode()).hexdigest()
-        return replace(self, digest=digest, recipe=(*self.recipe, technique), **changes)
+        stale: dict[str, Any] = {"given": {}, "made": {}} if changes else {}
+        return replace(self, digest=digest, recipe=(*self.recipe, technique), **{**stale, **changes})
 
     @cached_property
     def _forms(self) -> dict[str, Any]:

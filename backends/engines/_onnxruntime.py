@@ -6,6 +6,7 @@ Holds no part.
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from threading import Lock
@@ -161,8 +162,8 @@ def numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
 
 
-class HostSession(Session):
-    """Inputs and outputs in host memory, which is where a CPU has them and where other providers fetch them from."""
+class _OrtSession(Session):
+    """What its sessions share: names of outputs, and a profile of what they ran."""
 
     def __init__(self, session: Any, facts: Facts, profiler: Profiler | None = None) -> None:
         self._session = session
@@ -171,23 +172,34 @@ class HostSession(Session):
         self.facts = facts
         self.inflight = int(facts.settings.get("streams", 1))
 
-    def run(self, values: Values) -> Values:
-        return self._session.run(self._names, values)
-
-    def get(self, values: Values) -> Arrays:
-        return dict(zip(self._names, values))
-
     def executed(self, values: Values) -> Executed:
         if self._profiler is None:
             return super().executed(values)
-        return self._profiler.executed(self.facts, lambda session: session.run(self._names, values))
+        return self._profiler.executed(self.facts, lambda session: self._traced(session, values))
+
+    @abstractmethod
+    def _traced(self, session: Any, values: Values) -> None:
+        """Run the profiler's own session."""
 
     def close(self) -> None:
         super().close()
         self._session = None
 
 
-class BoundSession(Session):
+class HostSession(_OrtSession):
+    """Inputs and outputs in host memory, which is where a CPU has them and where other providers fetch them from."""
+
+    def run(self, values: Values) -> Values:
+        return self._session.run(self._names, values)
+
+    def get(self, values: Values) -> Arrays:
+        return dict(zip(self._names, values))
+
+    def _traced(self, session: Any, values: Values) -> None:
+        session.run(self._names, values)
+
+
+class BoundSession(_OrtSession):
     """Inputs and outputs in the provider's memory: `put` copies to the device, `get` from it, `run` only computes.
 
     `memory` is what OrtValue calls it ("cuda") and which of them.
@@ -204,15 +216,11 @@ class BoundSession(Session):
     ) -> None:
         import numpy
 
+        super().__init__(session, facts, profiler)
         self._contiguous = numpy.ascontiguousarray
         self._value = value
-        self._session = session
         self._inputs = model.inputs
-        self._names = [output.name for output in session.get_outputs()]
         self._memory = memory
-        self._profiler = profiler
-        self.facts = facts
-        self.inflight = int(facts.settings.get("streams", 1))
 
     def put(self, arrays: Arrays) -> Values:
         """OrtValues: over the caller's own memory where the device is the CPU."""
@@ -235,14 +243,8 @@ class BoundSession(Session):
     def get(self, values: Values) -> Arrays:
         return {name: value.numpy() for name, value in zip(self._names, values)}
 
-    def executed(self, values: Values) -> Executed:
-        if self._profiler is None:
-            return super().executed(values)
-        return self._profiler.executed(self.facts, lambda session: session.run_with_ort_values(self._names, values))
-
-    def close(self) -> None:
-        super().close()
-        self._session = None
+    def _traced(self, session: Any, values: Values) -> None:
+        session.run_with_ort_values(self._names, values)
 
 
 class FixedSession(BoundSession):

@@ -20,22 +20,27 @@ if TYPE_CHECKING:
     from workloads.contract import Workload
 
 
+Audits = Mapping[str, Callable[[], dict[str, Any]]]
+"""What is asked, by its name in `results.record.Evidence`."""
+
+
 def after(
     workload: Workload, session: Session, batch: int, witness: Witness, budget_s: float, clock: Clock = measure.CLOCK
-) -> dict[str, Any]:
-    """What is asked once the window has closed: `timed_outputs`, `same_input`, `stages`, `kernels` of
-    `results.record.Evidence`.
-
-    What could not be found is None, and `missing` says why: a window that was measured is not lost to an audit. But
-    outputs of a wrong shape raise WrongOutputsError. `budget_s` bounds the time of the queries made for it.
-    """
+) -> Audits:
+    """What is to be asked once the window has closed; `budget_s` bounds the time of the queries made for it."""
     repeats = caching.Audit(workload, session, batch, budget_s, clock)
-    audits: Mapping[str, Callable[[], dict[str, Any]]] = {
+    return {
         "timed_outputs": partial(correctness.timed_outputs, witness),
         "same_input": repeats.same_input,
         "stages": repeats.stages,
         "kernels": partial(kernels.executed, workload, session, batch),
     }
+
+
+def asked(audits: Audits) -> dict[str, Any]:
+    """What came of each audit. What could not be found is None, and `missing` says why: a window that was measured is
+    not lost to an audit. But outputs of a wrong shape raise WrongOutputsError.
+    """
     found: dict[str, Any] = dict.fromkeys(audits)
     missing: dict[str, str] = {}
     for name, audit in audits.items():

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from bench import ROOT
-from bench.build import Artefact, Wanted, prebuild
+from bench.build import Built, Wanted, prebuild
 
 
 def test_each_distinct_artefact_is_made_once_and_what_cannot_be_made_has_its_reason(tmp_path, monkeypatch):
@@ -40,7 +40,7 @@ def test_a_technique_that_nobody_has_is_a_reason_and_stops_no_other(tmp_path, mo
 def test_a_building_process_that_dies_leaves_no_artefact_without_an_answer():
     wanted = Wanted("kws", "onnx")
     assert list(prebuild([wanted], python="/bin/false")) == [
-        (wanted, Artefact(0, 0, "the building process ended with status 1 and did not make it"))
+        (wanted, Built(0, 0, "the building process ended with status 1 and did not make it"))
     ]
 
 

@@ -209,7 +209,7 @@ def test_fp8_needs_ada(opened: Opened, machine: Machine, capability: tuple[int, 
 
 
 def test_weights_alone_are_refused_by_the_parser(opened: Opened) -> None:
-    from workloads.techniques.int4_weights import Int4Weights
+    from workloads.techniques.weights_only import Int4Weights
 
     with pytest.raises(Unsupported, match="MatMulNBits no importer"):
         opened(Int4Weights().treat(parts.find(Workload, "bytelm-small").calibrated()), "int4")

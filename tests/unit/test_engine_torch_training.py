@@ -15,6 +15,7 @@ from backends.cpu import CpuBackend
 from backends.engines import torch as engine_module
 from backends.engines.torch import TorchEngine
 from bench import training, worker
+from bench.audit import kernels
 from bench.protocol import Effort, Job
 from tests.fakes.fake_torch_cuda import Gpu
 from workloads.contract import Model, Workload
@@ -118,9 +119,9 @@ def test_a_frozen_layer_and_one_that_nothing_leads_to_are_told(opened: Opened) -
 
 def test_autocast_is_seen_in_what_runs(opened: Opened) -> None:
     session = opened(DigitsSmall(), "bf16")
-    kernels = training.executed(session, training.batches_of(DigitsSmall(), 4)[0])["kernels"]["kernels"]
-    assert kernels.get("bf16", 0) > 4
-    assert kernels["bf16"] > sum(kernels.values()) / 2
+    ran = kernels.of(session, training.batches_of(DigitsSmall(), 4)[0])["kernels"]
+    assert ran.get("bf16", 0) > 4
+    assert ran["bf16"] > sum(ran.values()) / 2
 
 
 def test_settings_say_what_makes_a_step(opened: Opened) -> None:

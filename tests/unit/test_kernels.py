@@ -241,6 +241,6 @@ def test_an_engine_that_does_not_tell_is_evidence_that_is_missing() -> None:
 
     workload = FakeProject()
     witness = queries.Witness(workload, 1, "fp32", 0)
-    found = audit.after(workload, Silent(), 1, witness, 0.0)
+    found = audit.asked(audit.after(workload, Silent(), 1, witness, 0.0))
     assert found["kernels"] is None
     assert found["missing"]["kernels"] == "the engine does not tell what it executed"

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from bench import artefact, parts, recipes
 from workloads.contract import Model, Unsupported, Workload
 from workloads.forms import _files, _packed
+from workloads.forms._files import belonging
 from workloads.techniques.lossless import Lossless
 
 CONTENT = st.one_of(
@@ -110,10 +111,10 @@ def small() -> Model:
 def test_an_engine_gets_the_graph_and_the_weights_beside_it() -> None:
     model, packing = small(), Lossless()
     made = artefact.make(model, "onnx", packing)
-    before = {path.name: path.read_bytes() for path in artefact.files(model.form("onnx"))}
+    before = {path.name: path.read_bytes() for path in belonging(model.form("onnx"))}
     assert before.keys() == {"digits-small.onnx", "weights.bin"}
     with artefact.unpacked(model, made, packing) as (ready, spent_ns):
-        after = {path.name: path.read_bytes() for path in artefact.files(ready.form("onnx"))}
+        after = {path.name: path.read_bytes() for path in belonging(ready.form("onnx"))}
         assert ready.form("onnx") != model.form("onnx")
     assert after == before
     assert spent_ns is not None

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import artefact, recipes
+from bench import recipes
 from bench.audit import correctness
 from workloads import weights
 from workloads.contract import Model, Unsupported, Workload
+from workloads.forms._files import belonging
 from workloads.models.bytelm import ByteLMLarge
 from workloads.models.digits import DigitsLarge, DigitsSmall
 from workloads.models.kws import KeywordSpotting
@@ -127,7 +128,7 @@ def test_the_share_of_zeros_is_exact_in_every_layer(name: str) -> None:
 @pytest.mark.parametrize("name", SPARSE)
 def test_zeros_take_as_much_room_as_any_number(name: str) -> None:
     subject = SUBJECTS[name.partition("+")[0]]
-    base, pruned = (artefact.files(one.model().form("onnx")) for one in (subject, _outcome(name)))
+    base, pruned = (belonging(one.model().form("onnx")) for one in (subject, _outcome(name)))
     assert [path.stat().st_size for path in pruned] == [path.stat().st_size for path in base]
 
 
@@ -137,7 +138,7 @@ def test_structured_pruning_halves_parameters_and_file(subject: str) -> None:
     tensors = _tensors(f"{subject}+prune-structured-50")
     assert 0.45 <= sum(one.size for one in tensors.values()) / base.card.parameters <= 0.55
     assert all(np.count_nonzero(one) > 0.99 * one.size for one in tensors.values())
-    small, large = (sum(p.stat().st_size for p in artefact.files(one.model().form("onnx"))) for one in (workload, base))
+    small, large = (sum(p.stat().st_size for p in belonging(one.model().form("onnx"))) for one in (workload, base))
     assert 0.45 <= small / large <= 0.56
 
 
@@ -181,7 +182,7 @@ def test_any_network_is_pruned_without_training(technique: Any) -> None:
 def test_a_pruned_network_is_stored_as_large_as_it_was() -> None:
     model = KeywordSpotting().model()
     sizes = [
-        sum(path.stat().st_size for path in artefact.files(one.form("onnx")))
+        sum(path.stat().st_size for path in belonging(one.form("onnx")))
         for one in (model, PruneUnstructured30().treat(model), PruneUnstructured50().treat(model))
     ]
     assert sizes[0] == sizes[1] == sizes[2]

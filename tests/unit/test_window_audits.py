@@ -200,7 +200,7 @@ def window(session, workload, count=100):
 def after(session, count=100, budget_s=1.0):
     workload = FakeProject()
     witness = window(session, workload, count)
-    return audit.after(workload, session, 1, witness, budget_s, session.clock)
+    return audit.asked(audit.after(workload, session, 1, witness, budget_s, session.clock))
 
 
 def test_an_honest_window_has_all_evidence():

@@ -13,6 +13,7 @@ from typing import Any
 
 from workloads.contract import Model, Unsupported
 from workloads.forms._cache import cached
+from workloads.forms._matrices import MIN_SHARE
 from workloads.forms._packages import installed
 from workloads.forms._prepared import prepared, weighted
 from workloads.forms.onnx_qdq import LAYERS as ALL_LAYERS
@@ -22,8 +23,6 @@ VERSION = 1
 """Goes up with every change of what is written, as files are kept between runs."""
 FORM = "onnx_int8_dynamic"
 LAYERS = ("Gemm", "MatMul")
-MIN_SHARE = 0.5
-"""Of the layers' weights. Where less is quantised, most of the time goes by in fp32 as before."""
 
 
 def build(model: Model) -> Path:

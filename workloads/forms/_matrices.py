@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 MIN_SHARE = 0.5
-"""Of the weights. With less in matrices, a network that is named int4 would be fp32 for the most part."""
+"""Of the weights. Where a technique of matrices reaches less, a network that bears its name would be fp32 for the most
+part."""
 
 
 @dataclass(frozen=True)

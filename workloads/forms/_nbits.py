@@ -38,7 +38,7 @@ def treated(model: Model, name: str, precision: str, bits: int) -> Model:
         return _torchao.converted(model, name)
 
     made = {"onnx": lambda: build(model, bits), "torch": module}
-    return model.treated(name, precision=precision, made=made, net=None, given={})
+    return model.treated(name, precision=precision, made=made, net=None)
 
 
 def build(model: Model, bits: int) -> Path:

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from workloads.contract import Model, Unsupported
+from workloads.forms._matrices import MIN_SHARE
 from workloads.forms._packages import installed
 
 GROUP = 32
 """Input channels that share a scale in int4, as everywhere on the shelf."""
-LINEAR_MIN_SHARE = 0.5
-"""Of the weights. Where less lies in Linear layers, a network that is named int8 would be fp32 for the most part."""
 FP8_MIN = (8, 9)
 """The compute capability since which NVIDIA multiplies fp8: Ada and Hopper."""
 INT4_MIN = (8, 0)
@@ -108,7 +107,7 @@ def _require(device: Any, least: tuple[int, int], what: str, remedy: str) -> Non
 def _refuse_without_linear(torch: Any, module: Any, name: str) -> None:
     linear = sum(one.weight.numel() for one in module.modules() if isinstance(one, torch.nn.Linear))
     share = linear / max(1, sum(one.numel() for one in module.parameters()))
-    if share < LINEAR_MIN_SHARE:
+    if share < MIN_SHARE:
         raise Unsupported(
             f"there is nothing worth quantising in {name}: torchao takes Linear layers alone, which hold {share:.0%} "
             "of its weights; use int8-static with --engine onnxruntime or openvino"

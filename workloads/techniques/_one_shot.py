@@ -25,7 +25,7 @@ def treated(model: Model, technique: str, share: float, linear_only: bool = Fals
     change = _change(share, linear_only)
     path = rewritten(model, technique, change)
     made = {"torch": lambda: _module(model, change)}
-    return model.treated(technique, VERSION, origin=str(path), net=None, given={}, made=made)
+    return model.treated(technique, VERSION, origin=str(path), net=None, made=made)
 
 
 def _change(share: float, linear_only: bool) -> Callable[[str, Array], Array]:

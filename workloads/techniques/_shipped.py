@@ -33,8 +33,6 @@ def treated(model: Model, technique: str) -> Model:
         origin=manifest.name,
         net=made.build,
         training=Training(made.cpu_s, made.samples),
-        given={},
-        made={},
     )
 
 

@@ -24,4 +24,4 @@ class Int3Rounded(Technique):
         from workloads.forms import _rounded
 
         path = _rounded.build(model, bits=3)
-        return model.treated(self.name, _rounded.VERSION, origin=str(path), net=None, made={}, given={})
+        return model.treated(self.name, _rounded.VERSION, origin=str(path), net=None)

@@ -25,7 +25,7 @@ class _Mixed(Technique):
             return importlib.import_module(f"workloads.forms.{form}").build(model)
 
         whole = {name: _lowering(model, name) for name in FROM_WHOLE}
-        return model.treated(self.name, made={**whole, "onnx": half, form: half}, given={})
+        return model.treated(self.name, made={**whole, "onnx": half, form: half})
 
 
 def _lowering(model: Model, name: str) -> object:

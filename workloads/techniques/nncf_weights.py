@@ -19,7 +19,7 @@ class _Compressed(Technique):
 
         made = {"openvino": lambda: _nncf_weights.build(model, self.precision)}
         others = dict.fromkeys(("onnx", "torch"), elsewhere)
-        return model.treated(self.name, precision=self.precision, made={**others, **made}, net=None, given={})
+        return model.treated(self.name, precision=self.precision, made={**others, **made}, net=None)
 
 
 class Int8WeightsNncf(_Compressed):

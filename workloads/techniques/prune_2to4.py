@@ -24,5 +24,5 @@ class PruneTwoOfFour(Technique):
         from workloads.forms import _semistructured
 
         path = _sparsity.rewritten(model, self.name, lambda _, array: _sparsity.two_of_four(array))
-        pruned = model.treated(self.name, _sparsity.VERSION, origin=str(path), made={}, given={})
+        pruned = model.treated(self.name, _sparsity.VERSION, origin=str(path))
         return replace(pruned, made={"torch": lambda: _semistructured.semi_structured(pruned)})
